@@ -1,0 +1,59 @@
+# Two commands set everything up on a fresh machine with Python >= 3.11: `make demo` and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench format clean
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/demo ## Install, analyse a small real model, draw figures: ./demo-report
+	$(BIN)/spectra analyze demo --output demo-report
+	$(BIN)/spectra plot demo-report alpha-by-depth
+	$(BIN)/spectra plot demo-report esd
+	@echo "Look at demo-report/: layers.csv, report.json and figures/"
+
+test: $(VENV)/test ## Install and run the whole test suite
+	SPECTRA_REQUIRE_OPTIONAL=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/lint ## Check style, docstrings and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/lint ## Apply the formatter and the fixes that are safe
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/test ## Speed and memory beside WeightWatcher and powerlaw, as ratios
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove the environment and what the demo wrote
+	rm -rf $(VENV) demo-report
+
+$(VENV)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Spectra needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# torch first and alone: pinned exactly it installs the build meant for this machine.
+$(VENV)/torch: $(VENV)/python constraints.txt
+	$(PIP) "$$(grep -E '^torch==' constraints.txt)"
+	touch $@
+
+$(VENV)/demo: $(VENV)/torch $(SOURCES)
+	$(PIP) --editable '.[demo]'
+	touch $@
+
+$(VENV)/test: $(VENV)/torch $(SOURCES)
+	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/lint: $(VENV)/torch $(SOURCES)
+	$(PIP) --editable '.[test,lint]'
+	touch $@

@@ -1,0 +1,110 @@
+"""The entry point: commands, exit codes, and errors as one line.
+
+Exit codes: 0 done; 1 done, but a layer could not be analysed; 2 usage or input error; 70 internal error;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from spectra._version import __version__
+from spectra.cli.analyze import analyze
+from spectra.cli.plot import plot
+from spectra.errors import SpectraError
+
+DONE, FAILED, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 70, 130
+
+app = typer.Typer(
+    name="spectra",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done; 1 done, but a layer could not be analysed; 2 usage or input error; 70 internal error; "
+    "130 interrupted.",
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")] = False,
+) -> None:
+    """Spectral diagnostics of neural networks.
+
+    Analyse a checkpoint:        spectra analyze ./my-model --output report
+
+    Try it on a small real model: spectra analyze demo
+
+    Make a figure of a report:   spectra plot report alpha-by-depth
+    """
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+app.command()(analyze)
+app.command()(plot)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; default: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = app(arguments, prog_name="spectra", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else DONE
+    except TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help itself
+            print(error.format_message())
+            return DONE
+        _say(error.format_message().replace("\n", " "))
+        return USAGE
+    except SpectraError as error:
+        _say(str(error))
+        return USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted")
+        return _leave_now(INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe went away: nothing is wrong here
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        return _internal(error, debug="--debug" in arguments)
+
+
+def _say(message: str) -> None:
+    print(f"spectra: {message}", file=sys.stderr)
+
+
+def _internal(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    else:
+        with tempfile.NamedTemporaryFile("w", prefix="spectra-", suffix=".log", delete=False, encoding="utf-8") as log:
+            traceback.print_exception(error, file=log)
+        _say(f"internal error: {type(error).__name__}: {str(error)[:200]}. Traceback in {log.name}; --debug shows it here.")
+    return INTERNAL
+
+
+def _leave_now(code: int) -> int:
+    """End without waiting for the decompositions still running in worker threads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

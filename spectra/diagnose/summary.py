@@ -1,0 +1,58 @@
+"""Means and counts over the layers of a report."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from spectra.results.records import FAILURES, LayerDiagnostics, LayerStatus, MetricSummary, SkippedTensor, Summary
+
+# The columns WeightWatcher averages, and the two that judge the fits.
+_METRICS = (
+    "alpha",
+    "alpha_weighted",
+    "log10_alpha_norm",
+    "log10_lambda_max",
+    "log10_sum_eigenvalues",
+    "stable_rank",
+    "alpha_hill",
+    "ks_distance",
+)
+
+
+def summarize(layers: Sequence[LayerDiagnostics], skipped: Sequence[SkippedTensor]) -> Summary:
+    """Summarize a table. A layer without a number enters no mean and is counted.
+
+    Args:
+        layers: Rows of the table.
+        skipped: Tensors left out.
+
+    Returns:
+        The summary.
+    """
+    fitted = [layer for layer in layers if layer.status == LayerStatus.OK]
+    metrics = {}
+    for name in _METRICS:
+        values = np.array([value for layer in layers if math.isfinite(value := getattr(layer, name))])
+        if len(values):
+            metrics[name] = _distribution(values)
+    return Summary(
+        num_layers=len(layers),
+        num_skipped=len(skipped),
+        num_reliable=sum(layer.fit_quality == "good" for layer in fitted),
+        num_doubtful=sum(layer.fit_quality == "poor" for layer in fitted),
+        num_without_fit=len(layers) - len(fitted),
+        num_failed=sum(layer.status in FAILURES for layer in layers),
+        statuses=dict(Counter(str(layer.status) for layer in layers)),
+        labels=dict(Counter(layer.label for layer in fitted)),
+        metrics=metrics,
+    )
+
+
+def _distribution(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> MetricSummary:
+    low, q25, median, q75, high = (float(q) for q in np.quantile(values, [0.0, 0.25, 0.5, 0.75, 1.0]))
+    std = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+    return MetricSummary(len(values), float(values.mean()), std, low, q25, median, q75, high)

@@ -1,0 +1,45 @@
+"""What can go wrong: one base class, and a subclass where a caller would want to catch one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SpectraError(Exception):
+    """Base of everything a user can cause and repair. The message says what, where and what to do."""
+
+
+class InputError(SpectraError, ValueError):
+    """An argument has a value that cannot be used."""
+
+
+class SourceError(SpectraError):
+    """A model cannot be found, is damaged, or is of a kind that is not read."""
+
+
+class NonFiniteWeightsError(SpectraError, ValueError):
+    """A matrix holds NaN or infinite entries, so that it has no spectrum."""
+
+
+class TooFewEigenvaluesError(SpectraError, ValueError):
+    """A spectrum has too few usable values for the fit that was asked for."""
+
+
+class ResultsError(SpectraError):
+    """A result folder cannot be read, or must not be written to."""
+
+
+class MissingPackageError(SpectraError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+class SpectraWarning(UserWarning):
+    """A result that is usable but doubtful."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known word, or an empty string."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, list(known), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,263 @@
+r"""Eigenvalues :math:`\lambda_i = \sigma_i^2` of a matrix, by its Gram matrix or by its singular values.
+
+Two routes, one answer:
+
+=========  =============================================  ===========================================
+route      how                                            what it can resolve
+=========  =============================================  ===========================================
+``gram``   :math:`W^T W` over blocks of rows, then a       :math:`\lambda > n\,\epsilon\,\lambda_{max}`
+           symmetric eigensolver; 2 to 4 times faster
+``svd``    singular values (of the triangular factor,      :math:`\sigma > N\,\epsilon\,\sigma_{max}`
+           for a matrix taller than one block)
+=========  =============================================  ===========================================
+
+with ``n`` the smaller and ``N`` the larger side and eps that of the working precision. ``auto`` takes the Gram
+route and falls back to the singular values when an eigenvalue lies under the Gram's resolution and ranks are wanted.
+Block sizes are fixed, so that the digits do not depend on the machine's memory or the number of workers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spectra.errors import InputError, NonFiniteWeightsError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+FloatArray = NDArray[np.float64]
+AnyArray = NDArray[Any]
+ReadRows = Callable[[int, int], AnyArray]
+Precision = Literal["float64", "float32"]
+Method = Literal["auto", "gram", "svd"]
+
+PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
+METHODS: tuple[Method, ...] = ("auto", "gram", "svd")
+
+# 32 MiB of float64: the largest block for which conversion and product still overlap in cache well, and small
+# against the Gram matrix from n = 2048 on. Larger blocks gained nothing on the shapes of performance.md.
+_BLOCK_BYTES = 32 * 2**20
+
+# A sum of squares outside this range (per working precision) over- or underflowed, or is about to: rescale first.
+_SAFE_TRACE = {"float64": (1e-280, 1e300), "float32": (1e-30, 1e37)}
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The eigenvalues of one matrix or of several pooled ones, and what they can be trusted for.
+
+    Attributes:
+        eigenvalues: Shape ``(n,)``, float64, ascending, >= 0.
+        null_threshold: Eigenvalues at or below it are round-off of zero.
+        method: ``"gram"`` or ``"svd"``: the route that gave the values.
+        precision: ``"float64"`` or ``"float32"``: the arithmetic of the decomposition.
+        rank: Number of singular values above ``max(shape) * eps * largest``; ``None`` where the route
+            cannot tell.
+        rank_loss: Number of singular values that are not, matrix by matrix; ``None`` likewise.
+    """
+
+    eigenvalues: FloatArray
+    null_threshold: float
+    method: str
+    precision: str
+    rank: int | None
+    rank_loss: int | None
+
+    def scaled(self, factor: float) -> Spectrum:
+        """Multiply all eigenvalues by a positive number."""
+        return replace(self, eigenvalues=self.eigenvalues * factor, null_threshold=self.null_threshold * factor)
+
+
+def eigenvalues(matrix: ArrayLike | torch.Tensor, *, precision: Precision = "float64", method: Method = "auto") -> FloatArray:
+    r"""Compute the eigenvalues :math:`\lambda_i = \sigma_i^2` of the smaller Gram matrix.
+
+    Args:
+        matrix: Shape ``(rows, cols)``, floating point, any layout; a NumPy array or a torch tensor.
+        precision: Arithmetic of the decomposition. float32 is faster and keeps alpha to about 1e-5.
+        method: ``"auto"``, ``"gram"`` or ``"svd"``, see the module's description. By the Gram route eigenvalues under
+            ``min(rows, cols) * eps * largest`` carry no correct digit.
+
+    Returns:
+        Shape ``(min(rows, cols),)``, float64, ascending, not divided by a dimension. Negative round-off is set to 0.
+
+    Raises:
+        InputError: Not two-dimensional, or an unknown precision or method.
+        NonFiniteWeightsError: A NaN or infinite entry.
+
+    Example:
+        >>> import numpy as np
+        >>> eigenvalues(np.diag([3.0, 1.0, 2.0]))
+        array([1., 4., 9.])
+    """
+    array = _as_array(matrix)
+    if array.ndim != 2:
+        raise InputError(f"matrix: expected shape (rows, cols), got {array.shape}. Pass one 2-D slice at a time.")
+    return spectrum(lambda start, stop: array[start:stop], array.shape, precision=precision, method=method).eigenvalues
+
+
+def spectrum(
+    read: ReadRows,
+    shape: tuple[int, int],
+    *,
+    precision: Precision = "float64",
+    method: Method = "auto",
+) -> Spectrum:
+    """Compute the spectrum of a matrix that is read by blocks of rows.
+
+    Args:
+        read: ``read(start, stop)`` returns those rows as a float16, float32 or float64 array. May be called more than
+            once for the same rows.
+        shape: ``(rows, cols)`` of the matrix.
+        precision: Arithmetic of the decomposition.
+        method: ``"auto"``, ``"gram"`` or ``"svd"``.
+
+    Returns:
+        The spectrum. In float32, ``auto`` does not fall back (that would cost what float32 gains): ranks are then
+        ``None`` when an eigenvalue lies under the Gram's resolution.
+
+    Raises:
+        InputError: An unknown precision or method.
+        NonFiniteWeightsError: A NaN or infinite entry.
+    """
+    _check_choice("precision", precision, PRECISIONS)
+    _check_choice("method", method, METHODS)
+    rows, cols = shape
+    small, large = min(shape), max(shape)
+    if small == 0:
+        return Spectrum(np.empty(0), 0.0, "gram", precision, 0, 0)
+    if rows < cols:  # the small side must be the columns: read whole, as stored, and walk over the transpose
+        whole = read(0, rows)
+        read = _transposed_reader(whole)
+    eps = float(np.finfo(precision).eps)
+    if method == "svd":
+        return _by_singular_values(read, large, small, precision, 1.0)
+
+    gram, scale = _safe_gram(read, large, small, precision)
+    values = np.linalg.eigvalsh(gram).astype(np.float64)
+    del gram
+    np.maximum(values, 0.0, out=values)
+    resolution = small * eps * float(values[-1])
+    resolved = bool(values[0] > resolution) or values[-1] == 0.0
+    if not resolved and method == "auto" and precision == "float64":
+        return _by_singular_values(read, large, small, precision, scale)
+    rank: int | None = None
+    if resolved:
+        singular = np.sqrt(values)
+        rank = int(np.count_nonzero(singular > singular[-1] * large * eps))
+    factor = scale**-2
+    rank_loss = None if rank is None else small - rank
+    return Spectrum(values * factor, resolution * factor, "gram", precision, rank, rank_loss)
+
+
+def pool(spectra: Sequence[Spectrum], large: int) -> Spectrum:
+    """Concatenate the spectra of the matrices of one layer, for example its kernel positions.
+
+    Args:
+        spectra: At least one spectrum, of matrices of equal shape.
+        large: Their larger side; enters the tolerance of the pooled rank.
+
+    Returns:
+        All eigenvalues, ascending. ``rank`` counts against the largest singular value of the pool, ``rank_loss`` sums
+        what each matrix loses against its own largest.
+    """
+    if len(spectra) == 1:
+        return spectra[0]
+    values = np.sort(np.concatenate([s.eigenvalues for s in spectra]))
+    precision = spectra[0].precision
+    losses = [s.rank_loss for s in spectra]
+    rank = rank_loss = None
+    if all(loss is not None for loss in losses):
+        rank_loss = sum(loss for loss in losses if loss is not None)
+        singular = np.sqrt(values)
+        rank = int(np.count_nonzero(singular > singular[-1] * large * np.finfo(precision).eps))
+    method = "svd" if any(s.method == "svd" for s in spectra) else "gram"
+    return Spectrum(values, max(s.null_threshold for s in spectra), method, precision, rank, rank_loss)
+
+
+def _as_array(matrix: Any) -> AnyArray:
+    if hasattr(matrix, "detach"):  # a torch tensor, without importing torch for those who pass arrays
+        matrix = matrix.detach().to("cpu")
+        matrix = (matrix.double() if str(matrix.dtype) == "torch.float64" else matrix.float()).numpy()
+    array = np.asarray(matrix)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InputError(f"unknown {name} {value!r}.{did_you_mean(str(value), known)} Known: {', '.join(known)}.")
+
+
+def _transposed_reader(whole: AnyArray) -> ReadRows:
+    return lambda start, stop: whole[:, start:stop].T
+
+
+def _blocks(read: ReadRows, large: int, small: int, precision: str, scale: float) -> Iterator[AnyArray]:
+    """Yield the tall matrix in blocks of rows, in working precision and multiplied by ``scale``."""
+    step = max(1, _BLOCK_BYTES // (8 * small))
+    for start in range(0, large, step):
+        block = read(start, min(start + step, large)).astype(precision, copy=False)
+        yield block * block.dtype.type(scale) if scale != 1.0 else block
+
+
+def _gram(read: ReadRows, large: int, small: int, precision: str, scale: float) -> AnyArray:
+    gram: AnyArray | None = None
+    partial: AnyArray | None = None
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the trace
+        for block in _blocks(read, large, small, precision, scale):
+            # NumPy computes the product of an array with its own transpose by syrk: half the work of gemm.
+            if gram is None:
+                gram = block.T @ block
+            else:
+                partial = np.matmul(block.T, block, out=partial)
+                gram += partial
+    assert gram is not None
+    return gram
+
+
+def _safe_gram(read: ReadRows, large: int, small: int, precision: str) -> tuple[AnyArray, float]:
+    """Return the Gram matrix of ``scale * W``, with a power of two as scale so that no square over- or underflows."""
+    gram = _gram(read, large, small, precision, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        trace = float(np.trace(gram))
+    low, high = _SAFE_TRACE[precision]
+    if low < trace < high:
+        return gram, 1.0
+    largest = 0.0
+    for block in _blocks(read, large, small, "float64", 1.0):
+        if not np.isfinite(block).all():
+            raise NonFiniteWeightsError(_nonfinite_message(block))
+        largest = max(largest, float(np.abs(block).max()))
+    if largest == 0.0:
+        return gram, 1.0
+    # Applied in float64 before the cast: float32 may not hold the scale itself.
+    scale = 2.0 ** -math.frexp(largest)[1]
+    return _gram(lambda a, b: read(a, b).astype(np.float64) * scale, large, small, precision, 1.0), scale
+
+
+def _nonfinite_message(block: AnyArray) -> str:
+    num_nan, num_inf = int(np.isnan(block).sum()), int(np.isinf(block).sum())
+    return f"the weights hold {num_nan} NaN and {num_inf} infinite values; repair or exclude the layer."
+
+
+def _by_singular_values(read: ReadRows, large: int, small: int, precision: str, scale: float) -> Spectrum:
+    factor: AnyArray | None = None
+    for block in _blocks(read, large, small, precision, scale):
+        if not np.isfinite(block).all():
+            raise NonFiniteWeightsError(_nonfinite_message(block))
+        if large * small * 8 <= _BLOCK_BYTES:
+            factor = block
+        else:  # singular values of a stack are those of the triangular factor of its blocks, one after the other
+            stacked = block if factor is None else np.concatenate([factor, block])
+            factor = cast(AnyArray, np.linalg.qr(stacked, mode="r"))
+    assert factor is not None
+    singular = np.linalg.svd(factor, compute_uv=False).astype(np.float64)[::-1]
+    tolerance = float(singular[-1]) * large * float(np.finfo(precision).eps)
+    rank = int(np.count_nonzero(singular > tolerance))
+    back = 1.0 / scale
+    return Spectrum((singular * back) ** 2, (tolerance * back) ** 2, "svd", precision, rank, small - rank)

@@ -1,0 +1,1 @@
+"""Tables and figures: shows records, computes no diagnostics."""

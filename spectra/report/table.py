@@ -1,0 +1,120 @@
+"""The table on the terminal: worst layers first, as many as one looks at, in the width there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from spectra.results.records import FAILURES, LayerDiagnostics, LayerStatus
+from spectra.results.words import counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# The range in which a layer counts as well trained; the thresholds of the labels.
+_WELL_TRAINED = (2.0, 6.0)
+
+
+def worst_first(layers: Sequence[LayerDiagnostics]) -> list[LayerDiagnostics]:
+    """Order layers by how much they ask for a look.
+
+    Args:
+        layers: Rows of a report.
+
+    Returns:
+        Failed layers, then good fits by the distance of alpha from [2, 6], then doubtful fits, then layers without a fit;
+        model order among equals.
+    """
+
+    def key(layer: LayerDiagnostics) -> tuple[int, float]:
+        if layer.status in FAILURES:
+            return 0, 0.0
+        if layer.status != LayerStatus.OK:
+            return 3, 0.0
+        low, high = _WELL_TRAINED
+        centre = (low + high) / 2.0
+        outside = max(low - layer.alpha, layer.alpha - high, 0.0)
+        return (1 if layer.fit_quality == "good" else 2), -(outside * 100.0 + abs(layer.alpha - centre))
+
+    return sorted(layers, key=key)
+
+
+def layer_table(layers: Sequence[LayerDiagnostics], *, width: int, max_rows: int = 20) -> Table:
+    """Make the table of a report.
+
+    Args:
+        layers: Rows of a report.
+        width: Columns of the terminal. Below 90 the shape is left out, below 70 the stable rank too.
+        max_rows: Most layers shown; a last line counts the rest.
+
+    Returns:
+        A rich table, without colour where the console has none.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    show_shape, show_rank = width >= 90, width >= 70
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("layer", no_wrap=True, overflow="ellipsis", ratio=None)
+    if show_shape:
+        table.add_column("shape", justify="right", no_wrap=True)
+    table.add_column("alpha", justify="right", no_wrap=True)
+    table.add_column("± se", justify="right", no_wrap=True)
+    table.add_column("ks", justify="right", no_wrap=True)
+    table.add_column("tail", justify="right", no_wrap=True)
+    if show_rank:
+        table.add_column("stable rank", justify="right", no_wrap=True)
+    table.add_column("note", overflow="fold")
+    ordered = worst_first(layers)
+    for layer in ordered[:max_rows]:
+        cells = [_shortened(layer.matrix_name, width // 2)]
+        if show_shape:
+            cells.append(_shape(layer))
+        cells += [
+            _number(layer.alpha, 2),
+            _number(layer.alpha_std_error, 2),
+            _number(layer.ks_distance, 3),
+            str(layer.num_tail) if layer.num_tail is not None else "–",
+        ]
+        if show_rank:
+            cells.append(_number(layer.stable_rank, 1))
+        table.add_row(*cells, Text(_note(layer)), style=_style(layer))
+    rest = len(ordered) - max_rows
+    if rest > 0:
+        table.add_row(f"… {counted(rest, 'more layer')}")
+    return table
+
+
+def _note(layer: LayerDiagnostics) -> str:
+    if layer.status in FAILURES:
+        return f"{layer.status}: {layer.notes}" if layer.notes else str(layer.status)
+    if layer.status != LayerStatus.OK:
+        return str(layer.status)
+    return "; ".join(part for part in (layer.label, layer.notes) if part)
+
+
+def _style(layer: LayerDiagnostics) -> str | None:
+    if layer.status in FAILURES:
+        return "red"
+    if layer.label:
+        return "yellow"
+    return "dim" if layer.status != LayerStatus.OK or layer.fit_quality == "poor" else None
+
+
+def _shape(layer: LayerDiagnostics) -> str:
+    shape = f"{layer.num_rows}×{layer.num_cols}"
+    return f"{layer.num_matrices}·{shape}" if layer.num_matrices > 1 else shape
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _shortened(name: str, width: int) -> str:
+    """Cut a long name in the middle: its start tells the block, its end the layer."""
+    width = max(width, 16)
+    if len(name) <= width:
+        return name
+    tail = (width - 1) * 2 // 3
+    return name[: width - 1 - tail] + "…" + name[-tail:]

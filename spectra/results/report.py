@@ -1,0 +1,117 @@
+"""The result of an analysis: layers, what was skipped, a summary, settings and environment, and the spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectra.errors import InputError, MissingPackageError, did_you_mean
+from spectra.results.records import AnalysisSettings, LayerDiagnostics, ModelInfo, SkippedTensor, Summary
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of :func:`spectra.analyze`.
+
+    Attributes:
+        model: Which model.
+        layers: One row per analysed weight, in model order.
+        skipped: Every tensor of two or more dimensions that is no row, with the reason.
+        summary: Counts and means.
+        settings: All settings of the run.
+        environment: Versions and machine, start time and duration.
+        spectra: Eigenvalues by matrix name; a saved report reads them from its folder when asked.
+    """
+
+    model: ModelInfo
+    layers: tuple[LayerDiagnostics, ...]
+    skipped: tuple[SkippedTensor, ...]
+    summary: Summary
+    settings: AnalysisSettings
+    environment: Mapping[str, Any]
+    spectra: Mapping[str, NDArray[np.float64]]
+
+    def eigenvalues(self, layer_name: str) -> NDArray[np.float64]:
+        """Return the spectrum of a layer.
+
+        Args:
+            layer_name: Name of a layer or matrix of the report.
+
+        Returns:
+            Shape ``(num_eigenvalues,)``, float64, ascending, in units of squared weights.
+
+        Raises:
+            InputError: No such layer, or one that has no spectrum.
+        """
+        if layer_name in self.spectra:
+            return self.spectra[layer_name]
+        names = [layer.matrix_name for layer in self.layers]
+        if layer_name in names:
+            status = self.layers[names.index(layer_name)].status
+            raise InputError(f"layer '{layer_name}' has no spectrum: its status is '{status}'.")
+        raise InputError(f"no layer '{layer_name}' in the report.{did_you_mean(layer_name, names)} See report.layers.")
+
+    def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write ``report.json``, ``layers.csv`` and ``spectra.safetensors`` into a folder, atomically.
+
+        Args:
+            folder: New or empty, or one that holds a report when ``force`` is set.
+            force: Replace an earlier report; other files in the folder are left alone.
+
+        Raises:
+            ResultsError: The folder holds something, or cannot be written.
+        """
+        from spectra.results.store import save
+
+        save(self, folder, force=force)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the layers as a DataFrame, columns in the order of the schema.
+
+        Returns:
+            One row per layer; integers with gaps as ``Int64``.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        pandas = _import_pandas()
+        frame: pd.DataFrame = pandas.DataFrame([layer.to_dict() for layer in self.layers])
+        whole = [name for name, kind in LayerDiagnostics.__annotations__.items() if kind == "int | None" and name in frame]
+        floats = [name for name, kind in LayerDiagnostics.__annotations__.items() if kind == "float" and name in frame]
+        return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(floats, "float64")})
+
+    def to_weightwatcher(self) -> pd.DataFrame:
+        """Return the layers under WeightWatcher's column names and in its units.
+
+        Returns:
+            The table; see :mod:`spectra.results.weightwatcher` for what differs.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        from spectra.results.weightwatcher import weightwatcher_rows
+
+        frame: pd.DataFrame = _import_pandas().DataFrame(weightwatcher_rows(self))
+        return frame
+
+    def __str__(self) -> str:
+        from spectra.results.words import conclusion, headline
+
+        return f"{headline(self)}\n{conclusion(self)}"
+
+
+def _import_pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingPackageError('tables need pandas: pip install "spectra-nn[frames]"') from error
+    return pandas

@@ -1,0 +1,375 @@
+"""Result folders: the only code that writes and reads them.
+
+``report.json`` (schema version, model, settings, environment, summary, layers, skipped), ``layers.csv`` and
+``spectra.safetensors`` (float64 eigenvalues by matrix name). While a run is under way finished layers are appended to
+``progress.jsonl``, spectra included, so that the same command continues where it stopped. Files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectra.errors import ResultsError
+from spectra.results.records import (
+    SCHEMA_VERSION,
+    AnalysisSettings,
+    LayerDiagnostics,
+    MetricSummary,
+    ModelInfo,
+    SkippedTensor,
+    Summary,
+    layer_from_dict,
+)
+from spectra.results.report import Report
+
+REPORT, LAYERS, SPECTRA, PROGRESS = "report.json", "layers.csv", "spectra.safetensors", "progress.jsonl"
+_TEMPORARY = ".tmp"
+
+
+def load(folder: str | os.PathLike[str]) -> Report:
+    """Read a result folder; spectra are read when they are asked for.
+
+    Args:
+        folder: What ``spectra analyze --output`` or ``report.save`` wrote.
+
+    Returns:
+        The report.
+
+    Raises:
+        ResultsError: Not a result folder, an unfinished or damaged one, or of another schema version.
+    """
+    path = Path(folder).expanduser()
+    file = path / REPORT
+    if not file.is_file():
+        if (path / PROGRESS).is_file():
+            raise ResultsError(f"'{path}' holds an unfinished run. Run the same 'spectra analyze' command again to finish it.")
+        raise ResultsError(f"'{path}' is no result folder: it has no {REPORT}. Make one: spectra analyze MODEL --output DIR")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"'{file}' cannot be read ({error}). Run 'spectra analyze' again.") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ResultsError(
+            f"'{file}' has schema version {version}, this Spectra reads {SCHEMA_VERSION}. Run 'spectra analyze' again."
+        )
+    try:
+        return _report_from_dict(content, SavedSpectra(path / SPECTRA))
+    except (KeyError, TypeError) as error:
+        raise ResultsError(f"'{file}' is damaged: {error}. Run 'spectra analyze' again.") from error
+
+
+def save(report: Report, folder: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write a report into a folder; see :meth:`Report.save`.
+
+    Args:
+        report: The report.
+        folder: New, empty, or with ``force`` one that holds a report.
+        force: Replace an earlier report.
+
+    Raises:
+        ResultsError: The folder holds something, or cannot be written.
+    """
+    path = Path(folder).expanduser()
+    if not force and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ResultsError(f"'{path}' exists and is not empty. Choose another folder, or pass force=True (--force).")
+    _write_report(report, _made(path))
+
+
+class SavedSpectra(Mapping[str, NDArray[np.float64]]):
+    """The spectra of a saved report, each read from ``spectra.safetensors`` when it is asked for.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        with self._open() as file:
+            if name not in file.keys():  # noqa: SIM118 - the handle is no mapping
+                raise KeyError(name)
+            return np.asarray(file.get_tensor(name))
+
+    def __iter__(self) -> Iterator[str]:
+        with self._open() as file:
+            return iter(list(file.keys()))
+
+    def __len__(self) -> int:
+        with self._open() as file:
+            return len(file.keys())
+
+    def _open(self) -> Any:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            return safe_open(self._file, framework="np")
+        except (OSError, SafetensorError) as error:
+            raise ResultsError(f"'{self._file}' cannot be read ({error}). Run 'spectra analyze' again.") from error
+
+
+class Run:
+    """A result folder while its analysis is under way.
+
+    Args:
+        folder: Where results go.
+        header: What identifies the run: model and settings. A folder with another header is not continued.
+        force: Start over in a folder that holds another run or report of Spectra's, or other files (which are left alone).
+
+    Attributes:
+        finished: Rows of an interrupted run of the same header, by matrix name, with their spectra.
+        complete: The report, if the folder already holds the finished result of this header.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], header: Mapping[str, Any], *, force: bool = False) -> None:
+        self.folder = Path(folder).expanduser()
+        self._header = json.loads(json.dumps(header))
+        self.finished: dict[str, tuple[LayerDiagnostics, NDArray[np.float64] | None]] = {}
+        self.complete: Report | None = None
+        if not force:
+            self._look_around()
+        _made(self.folder)
+        self._progress = self._started()
+
+    def add(self, layer: LayerDiagnostics, eigenvalues: NDArray[np.float64] | None) -> None:
+        """Append a finished layer; it survives the process from here on.
+
+        Args:
+            layer: The row.
+            eigenvalues: Its spectrum, or ``None``.
+
+        Raises:
+            ResultsError: The disk is full or gone.
+        """
+        spectrum = None if eigenvalues is None else base64.b64encode(eigenvalues.astype("<f8").tobytes()).decode()
+        line = json.dumps({"layer": layer.to_dict(), "spectrum": spectrum}, allow_nan=False)
+        try:
+            self._progress.write(line + "\n")
+            self._progress.flush()
+        except OSError as error:
+            raise ResultsError(_unwritable(self.folder, error)) from error
+
+    def finish(self, report: Report) -> None:
+        """Write the finished report and remove the record of progress.
+
+        Args:
+            report: With all layers.
+
+        Raises:
+            ResultsError: The folder cannot be written.
+        """
+        _write_report(report, self.folder)
+        self.close()
+        (self.folder / PROGRESS).unlink(missing_ok=True)
+        for name in (REPORT, LAYERS, SPECTRA, PROGRESS):  # what a killed process left half-written
+            for leftover in self.folder.glob(f".{name}.*{_TEMPORARY}"):
+                leftover.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the record of progress; what was added stays there for the next run."""
+        self._progress.close()
+
+    def _look_around(self) -> None:
+        if not self.folder.exists():
+            return
+        if not self.folder.is_dir():
+            raise ResultsError(f"'{self.folder}' is a file. Choose a folder for the results.")
+        names = {entry.name for entry in self.folder.iterdir()}
+        if PROGRESS in names:
+            self._resume()
+        elif REPORT in names:
+            report = load(self.folder)
+            difference = _difference(_header_of(report), self._header)
+            if difference:
+                raise ResultsError(
+                    f"'{self.folder}' holds the result of another analysis ({difference}). "
+                    "Choose another folder, or replace it with --force."
+                )
+            self.complete = report
+        elif names:
+            raise ResultsError(
+                f"'{self.folder}' exists and holds other files ('{min(names)}'). Choose another folder, or write among "
+                "them with --force."
+            )
+
+    def _resume(self) -> None:
+        lines = (self.folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines()
+        parsed = [content for content in map(_parsed, lines) if content is not None]  # a torn last line is recomputed
+        if not parsed or "header" not in parsed[0]:
+            return
+        difference = _difference(parsed[0]["header"], self._header)
+        if difference:
+            raise ResultsError(
+                f"'{self.folder}' holds an unfinished run of another analysis ({difference}). Run that command again, "
+                "choose another folder, or start over with --force."
+            )
+        for content in parsed[1:]:
+            layer = layer_from_dict(content["layer"])
+            data = content["spectrum"]
+            spectrum = None if data is None else np.frombuffer(base64.b64decode(data), dtype="<f8").astype(np.float64)
+            self.finished[layer.matrix_name] = (layer, spectrum)
+
+    def _started(self) -> io.TextIOWrapper:
+        """Write the header and what is already finished anew (atomically: a torn line goes), then append to it."""
+        if self.complete is not None:
+            return io.TextIOWrapper(io.BytesIO())
+        lines = [json.dumps({"header": self._header})]
+        for layer, spectrum in self.finished.values():
+            data = None if spectrum is None else base64.b64encode(spectrum.astype("<f8").tobytes()).decode()
+            lines.append(json.dumps({"layer": layer.to_dict(), "spectrum": data}, allow_nan=False))
+        _write_whole(self.folder / PROGRESS, ("\n".join(lines) + "\n").encode())
+        try:
+            return (self.folder / PROGRESS).open("a", encoding="utf-8")
+        except OSError as error:
+            raise ResultsError(_unwritable(self.folder, error)) from error
+
+
+def run_header(model: ModelInfo, settings: AnalysisSettings) -> dict[str, Any]:
+    """Return what identifies a run: the weights and every setting.
+
+    Args:
+        model: Which model.
+        settings: Resolved settings.
+
+    Returns:
+        Plain values. The location is left out: the same weights elsewhere are the same run.
+    """
+    return {"schema_version": SCHEMA_VERSION, "fingerprint": model.fingerprint, "settings": settings.to_dict()}
+
+
+def report_to_dict(report: Report) -> dict[str, Any]:
+    """Return the content of ``report.json``: plain values, ``None`` for missing numbers.
+
+    Args:
+        report: The report.
+
+    Returns:
+        A dictionary that JSON can hold.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": dataclasses.asdict(report.model),
+        "settings": report.settings.to_dict(),
+        "environment": dict(report.environment),
+        "summary": _nan_to_none(dataclasses.asdict(report.summary)),
+        "layers": [layer.to_dict() for layer in report.layers],
+        "skipped": [tensor.to_dict() for tensor in report.skipped],
+    }
+
+
+def layers_csv(report: Report) -> str:
+    r"""Return the content of ``layers.csv``: one row per layer, empty for missing numbers.
+
+    Args:
+        report: The report.
+
+    Returns:
+        Text with ``\n`` line ends; numbers read back to the same float64.
+    """
+    buffer = io.StringIO()
+    names = [f.name for f in dataclasses.fields(LayerDiagnostics)]
+    writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(layer.to_dict() for layer in report.layers)
+    return buffer.getvalue()
+
+
+def _report_from_dict(content: dict[str, Any], spectra: Mapping[str, NDArray[np.float64]]) -> Report:
+    settings: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in content["settings"].items()
+    }
+    summary = dict(content["summary"])
+    summary["metrics"] = {name: MetricSummary(**_none_to_nan(metric)) for name, metric in summary["metrics"].items()}
+    return Report(
+        model=ModelInfo(**content["model"]),
+        layers=tuple(layer_from_dict(row) for row in content["layers"]),
+        skipped=tuple(
+            SkippedTensor(row["name"], tuple(row["shape"]), row["dtype"], row["reason"]) for row in content["skipped"]
+        ),
+        summary=Summary(**summary),
+        settings=AnalysisSettings(**settings),
+        environment=content["environment"],
+        spectra=spectra,
+    )
+
+
+def _write_report(report: Report, folder: Path) -> None:
+    from safetensors.numpy import save as to_safetensors
+
+    spectra = {name: np.ascontiguousarray(report.spectra[name]) for name in report.spectra}
+    # report.json last: a folder that has it is complete.
+    _write_whole(folder / SPECTRA, to_safetensors(spectra))
+    _write_whole(folder / LAYERS, layers_csv(report).encode())
+    text = json.dumps(report_to_dict(report), indent=1, ensure_ascii=False, allow_nan=False)
+    _write_whole(folder / REPORT, (text + "\n").encode())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write under a temporary name and move into place, so that no reader ever sees a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ResultsError(_unwritable(path, error)) from error
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultsError(_unwritable(folder, error)) from error
+    return folder
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"cannot write to '{path}': {error.strerror or error}. Free space or choose another folder."
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _header_of(report: Report) -> dict[str, Any]:
+    return run_header(report.model, report.settings)
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in words how two run headers differ; empty if they do not."""
+    if old.get("fingerprint") != new.get("fingerprint"):
+        return "of other weights"
+    before, after = old.get("settings", {}), new.get("settings", {})
+    changed = [key for key in after if before.get(key) != after[key]]
+    if changed:
+        return "; ".join(f"{key} {before.get(key)!r} there, {after[key]!r} now" for key in changed)
+    return "" if old == new else "of another version"
+
+
+def _none_to_nan(metric: dict[str, Any]) -> dict[str, Any]:
+    return {key: float("nan") if value is None else value for key, value in metric.items()}
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nan_to_none(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and value != value else value

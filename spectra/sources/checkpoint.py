@@ -1,0 +1,143 @@
+"""A checkpoint on disk: one file, or a folder with one file or with shards and their index."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spectra.errors import SourceError
+from spectra.sources import safetensors_file, torch_file
+from spectra.sources.names import model_order, unwrapped_names
+from spectra.sources.tensors import Source, StoredTensor
+
+_SAFETENSORS = "model.safetensors"
+_TORCH = "pytorch_model.bin"
+
+
+def open_path(path: Path, *, name: str, location: str) -> Source:
+    """List the tensors of a file or folder.
+
+    Args:
+        path: An existing file or folder.
+        name: Short name of the model.
+        location: What the user gave.
+
+    Returns:
+        The source.
+
+    Raises:
+        SourceError: No weights there, shards missing, or a file that cannot be read.
+    """
+    if path.is_dir():
+        return _open_folder(path, name, location)
+    # Beside a weights file of this name its model's configuration belongs to it.
+    config = _read_json(path.parent / "config.json") if path.name in (_SAFETENSORS, _TORCH) else {}
+    return _open_files([path], name=path.stem if path.stem != "model" else name, location=location, config=config)
+
+
+def _open_folder(folder: Path, name: str, location: str) -> Source:
+    config = _read_json(folder / "config.json")
+    for single in (_SAFETENSORS, _TORCH):
+        if (folder / single).is_file():
+            return _open_files([folder / single], name=name, location=location, config=config)
+        if (folder / f"{single}.index.json").is_file():
+            return _open_shards(folder / f"{single}.index.json", name=name, location=location, config=config)
+    candidates = sorted(folder.glob("*.safetensors")) or sorted(
+        file for file in folder.iterdir() if file.suffix in torch_file.SUFFIXES and file.is_file()
+    )
+    if len(candidates) == 1:
+        return _open_files(candidates, name=name, location=location, config=config)
+    if candidates:
+        names = ", ".join(f"'{file.name}'" for file in candidates[:6])
+        raise SourceError(
+            f"folder '{folder}' holds {len(candidates)} weight files and no index that says how they belong together: "
+            f"{names}{', …' if len(candidates) > 6 else ''}. Give one of them, or add '{_SAFETENSORS}.index.json'."
+        )
+    raise SourceError(
+        f"folder '{folder}' holds no weights: looked for {_SAFETENSORS}, {_TORCH}, their index files and other "
+        f"*.safetensors and {', '.join('*' + suffix for suffix in torch_file.SUFFIXES)} files. Give the checkpoint's own folder."
+    )
+
+
+def _open_shards(index: Path, *, name: str, location: str, config: Mapping[str, Any]) -> Source:
+    weight_map = _read_json(index).get("weight_map")
+    if not isinstance(weight_map, Mapping) or not weight_map:
+        raise SourceError(f"'{index}' has no 'weight_map' of tensor names to files. Download or copy it again.")
+    files = sorted({str(file) for file in weight_map.values()})
+    outside = [file for file in files if Path(file).name != file]
+    if outside:
+        raise SourceError(f"'{index}' names files outside its folder: {outside[0]!r}. Shards belong beside their index.")
+    missing = [file for file in files if not (index.parent / file).is_file()]
+    if missing:
+        raise SourceError(
+            f"'{index}' names {len(missing)} of {len(files)} shards that are not there: {', '.join(missing[:4])}"
+            f"{', …' if len(missing) > 4 else ''}. Download the missing files into the same folder."
+        )
+    source = _open_files([index.parent / file for file in files], name=name, location=location, config=config, unwrap=False)
+    lost = sorted(set(weight_map) - {tensor.name for tensor in source.tensors})
+    if lost:
+        raise SourceError(
+            f"'{index}' lists {len(lost)} tensors that its shards do not hold, '{lost[0]}' among them. Download them again."
+        )
+    return dataclasses.replace(source, tensors=_renamed(source.tensors, nested=False))
+
+
+def _open_files(files: list[Path], *, name: str, location: str, config: Mapping[str, Any], unwrap: bool = True) -> Source:
+    tensors: list[StoredTensor] = []
+    nested = False
+    is_torch = files[0].suffix in torch_file.SUFFIXES
+    if not is_torch and files[0].suffix != ".safetensors":
+        raise SourceError(
+            f"'{files[0]}' is not a kind of file that is read. Known: .safetensors, {', '.join(torch_file.SUFFIXES)}."
+        )
+    for file in files:
+        if is_torch:
+            found, nested = torch_file.read_tensors(file)
+        else:
+            found = sorted(safetensors_file.read_tensors(file), key=lambda tensor: model_order(tensor.name))
+        tensors += found
+    if len(files) > 1 and not is_torch:
+        tensors.sort(key=lambda tensor: model_order(tensor.name))
+    if unwrap:
+        tensors = list(_renamed(tensors, nested=nested))
+    tensors = _tied_by_config(tensors, config)
+    return Source(name, location, "torch" if is_torch else "safetensors", tuple(tensors), config)
+
+
+def _renamed(tensors: list[StoredTensor] | tuple[StoredTensor, ...], *, nested: bool) -> tuple[StoredTensor, ...]:
+    old = [tensor.name for tensor in tensors]
+    new = dict(zip(old, unwrapped_names(old, nested=nested), strict=True))
+    return tuple(
+        dataclasses.replace(tensor, name=new[tensor.name], tied_to=new[tensor.tied_to] if tensor.tied_to else None)
+        for tensor in tensors
+    )
+
+
+def _tied_by_config(tensors: list[StoredTensor], config: Mapping[str, Any]) -> list[StoredTensor]:
+    """Mark an output layer that the configuration ties to the input embedding, where a file holds both."""
+    if config.get("tie_word_embeddings") is not True:
+        return tensors
+    embedding = next(
+        (t for t in tensors if t.name.endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight"))), None
+    )
+    return [
+        dataclasses.replace(tensor, tied_to=embedding.name)
+        if embedding and not tensor.tied_to and tensor.name == "lm_head.weight" and tensor.shape == embedding.shape
+        else tensor
+        for tensor in tensors
+    ]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SourceError(f"'{path}' is not readable JSON ({error}). Download or copy it again.") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"'{path}' holds no JSON object. Download or copy it again.")
+    return content

@@ -1,0 +1,141 @@
+"""A live ``nn.Module``: its parameters, with what the modules know of them, and effective weights of parametrised ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from spectra.sources.names import unwrapped_names
+from spectra.sources.tensors import CONVOLUTION, EMBEDDING, LINEAR, OTHER, TRANSPOSED_CONVOLUTION, Layout, Source, StoredTensor
+from spectra.sources.torch_tensor import dtype_name, row_reader, storage_key
+
+if TYPE_CHECKING:
+    import torch
+
+
+def open_module(model: torch.nn.Module) -> Source:
+    """List the parameters of a model, in the order of ``named_modules()``.
+
+    The model is not changed: no mode, device, dtype or ``requires_grad``, no attribute, no buffer.
+
+    Args:
+        model: Any module; on any device, compiled or wrapped for parallel training too.
+
+    Returns:
+        The source. Shared parameters appear once with data and again as ``tied_to``; a parametrised weight appears as the
+        weight that the module computes with, under its plain name.
+    """
+    import torch
+
+    rows: list[StoredTensor] = []
+    seen: dict[Any, str] = {}
+    with torch.no_grad():
+        for module_name, module in model.named_modules(remove_duplicate=False):
+            if _is_parametrization(module_name):
+                continue
+            layout = _layout(module)
+            for attribute, get in _weights(module):
+                name = f"{module_name}.{attribute}" if module_name else attribute
+                tensor = get()
+                # An effective weight is a new tensor at each call: only the module's identity tells that it is shared.
+                parametrised = attribute not in module._parameters
+                key: Any = (id(module), attribute) if parametrised else storage_key(tensor)
+                first = seen.setdefault(key, name) if key is not None else name
+                rows.append(
+                    StoredTensor(
+                        name=name,
+                        shape=tuple(tensor.shape),
+                        dtype=dtype_name(tensor),
+                        read=row_reader(get),
+                        layout=layout,
+                        tied_to=None if first == name else first,
+                        unreadable="meta" if tensor.device.type == "meta" else None,
+                    )
+                )
+    names = [row.name for row in rows]
+    plain = dict(zip(names, unwrapped_names(names), strict=True))
+    tensors = tuple(_with_names(row, plain) for row in rows)
+    class_name = type(getattr(model, "_orig_mod", model)).__name__
+    return Source(class_name, f"module {class_name}", "module", tensors, _config_of(model))
+
+
+def _with_names(row: StoredTensor, plain: dict[str, str]) -> StoredTensor:
+    return dataclasses.replace(row, name=plain[row.name], tied_to=plain[row.tied_to] if row.tied_to else None)
+
+
+def _is_parametrization(module_name: str) -> bool:
+    return "parametrizations" in module_name.split(".")
+
+
+def _weights(module: torch.nn.Module) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
+    """Yield the attribute names of a module's own weights and a function that gives the weight it computes with."""
+    from torch.nn.utils import parametrize
+
+    hooked = _hooked(module)
+    yield from hooked.items()
+    hidden = {f"{attribute}{suffix}" for attribute in hooked for suffix in ("_g", "_v", "_orig")}
+    for attribute, parameter in module._parameters.items():
+        if parameter is not None and attribute not in hidden:
+            yield attribute, partial(getattr, module, attribute)
+    if parametrize.is_parametrized(module):
+        parametrizations: Any = module.parametrizations
+        for attribute in parametrizations:
+            yield attribute, partial(_effective, module, attribute)
+
+
+def _hooked(module: torch.nn.Module) -> dict[str, Callable[[], torch.Tensor]]:
+    """Weights that the older ``torch.nn.utils.weight_norm`` and ``spectral_norm`` compute in a hook before each forward."""
+    found: dict[str, Callable[[], torch.Tensor]] = {}
+    for hook in list(module._forward_pre_hooks.values()):
+        if hasattr(hook, "n_power_iterations"):  # spectral_norm: without the iteration, which would change its buffers
+            found[hook.name] = partial(hook.compute_weight, module, do_power_iteration=False)
+        elif hasattr(hook, "compute_weight"):
+            found[hook.name] = partial(hook.compute_weight, module)
+    return found
+
+
+def _effective(module: torch.nn.Module, attribute: str) -> torch.Tensor:
+    import torch
+
+    parametrizations: Any = module.parametrizations
+    with torch.no_grad(), _evaluating(parametrizations[attribute]):
+        weight: torch.Tensor = getattr(module, attribute)
+        return weight
+
+
+@contextmanager
+def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """Switch to evaluation and back: in training mode spectral_norm changes its buffers at every access."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child, training in modes:
+            child.training = training
+
+
+def _layout(module: torch.nn.Module) -> Layout:
+    import torch
+
+    name = type(module).__name__
+    if isinstance(module, torch.nn.Linear):
+        return Layout(LINEAR, class_name=name)
+    if isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag):
+        return Layout(EMBEDDING, class_name=name)
+    if isinstance(module, torch.nn.modules.conv._ConvTransposeNd):
+        return Layout(TRANSPOSED_CONVOLUTION, groups=module.groups, class_name=name)
+    if isinstance(module, torch.nn.modules.conv._ConvNd):
+        return Layout(CONVOLUTION, groups=module.groups, class_name=name)
+    if name == "Conv1D" and hasattr(module, "nf"):  # transformers' GPT-2 layer; known by name, not imported
+        return Layout(LINEAR, is_transposed=True, class_name=name)
+    return Layout(OTHER, class_name=name)
+
+
+def _config_of(model: torch.nn.Module) -> dict[str, Any]:
+    config = getattr(getattr(model, "module", model), "config", None)
+    to_dict = getattr(config, "to_dict", None)
+    return dict(to_dict()) if callable(to_dict) else {}

@@ -1,0 +1,127 @@
+"""Tensors of a safetensors file, read by rows.
+
+The format is a length, a JSON header and raw little-endian numbers (github huggingface/safetensors). It is read here
+and not through the package because its NumPy side refuses bfloat16, its torch side imports torch (a second and 200 MB),
+and both keep the file mapped, so that its pages count as memory; plain reads keep one block. The package writes our files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectra.errors import SourceError
+from spectra.sources.tensors import StoredTensor
+
+# Name in the file → name in torch's words, NumPy dtype of the stored bits.
+_DTYPES = {
+    "F64": ("float64", "<f8"),
+    "F32": ("float32", "<f4"),
+    "F16": ("float16", "<f2"),
+    "BF16": ("bfloat16", "<u2"),
+    "F8_E4M3": ("float8_e4m3fn", "|u1"),
+    "F8_E5M2": ("float8_e5m2", "|u1"),
+    "I64": ("int64", "<i8"),
+    "I32": ("int32", "<i4"),
+    "I16": ("int16", "<i2"),
+    "I8": ("int8", "|i1"),
+    "U64": ("uint64", "<u8"),
+    "U32": ("uint32", "<u4"),
+    "U16": ("uint16", "<u2"),
+    "U8": ("uint8", "|u1"),
+    "BOOL": ("bool", "|b1"),
+}
+
+
+def read_tensors(path: Path) -> list[StoredTensor]:
+    """List the tensors of a file from its header.
+
+    Args:
+        path: A ``.safetensors`` file.
+
+    Returns:
+        The tensors, in the order of the header.
+
+    Raises:
+        SourceError: Not a safetensors file, damaged or truncated.
+    """
+    header, data_start, data_size = _read_header(path)
+    tensors = []
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        try:
+            dtype_code, shape = str(entry["dtype"]), tuple(int(side) for side in entry["shape"])
+            begin, end = (int(offset) for offset in entry["data_offsets"])
+        except (KeyError, TypeError, ValueError):
+            raise SourceError(_damaged(path, f"tensor '{name}' has the entry {str(entry)[:80]}")) from None
+        if not (0 <= begin <= end and min(shape, default=0) >= 0):
+            raise SourceError(_damaged(path, f"tensor '{name}' has shape {shape} and offsets {begin} to {end}"))
+        if end > data_size:
+            raise SourceError(
+                f"'{path}' is truncated: tensor '{name}' ends at byte {data_start + end}, the file at byte "
+                f"{data_start + data_size}. Download or copy it again."
+            )
+        dtype, stored = _DTYPES.get(dtype_code, (dtype_code.lower(), ""))
+        if stored and math.prod(shape) * np.dtype(stored).itemsize != end - begin:
+            raise SourceError(_damaged(path, f"tensor '{name}' of shape {shape} and dtype {dtype} takes {end - begin} bytes"))
+        reader = _reader(path, data_start + begin, shape, stored, dtype)
+        tensors.append(StoredTensor(name=name, shape=shape, dtype=dtype, read=reader))
+    return tensors
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length_bytes = file.read(8)
+            length = int.from_bytes(length_bytes, "little")
+            if len(length_bytes) < 8 or length > size - 8:
+                raise SourceError(
+                    f"'{path}' is no safetensors file, or truncated: its header length reads {length} bytes, the file has "
+                    f"{size}. Check what the file is, or download it again."
+                )
+            text = file.read(length)
+    except OSError as error:
+        raise SourceError(f"cannot read '{path}': {error.strerror or error}.") from error
+    try:
+        header = json.loads(text)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise SourceError(_damaged(path, "its header is not a JSON object"))
+    return header, 8 + length, size - 8 - length
+
+
+def _damaged(path: Path, what: str) -> str:
+    return f"'{path}' is damaged: {what}. Download or copy it again."
+
+
+def _reader(path: Path, offset: int, shape: tuple[int, ...], stored: str, dtype: str) -> Callable[[int, int], NDArray[Any]]:
+    row_size = math.prod(shape[1:])
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        count = (stop - start) * row_size
+        itemsize = np.dtype(stored).itemsize
+        try:
+            # Opened anew for every block: thread-safe without a lock, and 20 µs beside a read of megabytes.
+            bits = np.fromfile(path, dtype=stored, count=count, offset=offset + start * row_size * itemsize)
+        except OSError as error:
+            raise SourceError(f"cannot read '{path}': {error.strerror or error}.") from error
+        if len(bits) != count:
+            raise SourceError(f"'{path}' became shorter while it was read. Do not write to a checkpoint under analysis.")
+        return _widened(bits, dtype).reshape(stop - start, *shape[1:])
+
+    return read
+
+
+def _widened(bits: NDArray[Any], dtype: str) -> NDArray[Any]:
+    if dtype == "bfloat16":  # the upper half of a float32
+        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return bits.astype(np.float32) if dtype == "float16" else bits

@@ -1,0 +1,88 @@
+"""What every source yields: named tensors that are read by rows, when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
+
+# How a weight is laid out, where a live module tells; files leave it to names and shapes.
+LINEAR, EMBEDDING, CONVOLUTION, TRANSPOSED_CONVOLUTION, OTHER = (
+    "linear",
+    "embedding",
+    "convolution",
+    "transposed_convolution",
+    "other",
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a live module knows of its weight and a file does not.
+
+    Attributes:
+        kind: ``linear``, ``embedding``, ``convolution``, ``transposed_convolution`` or ``other``.
+        groups: Of a convolution.
+        is_transposed: ``True`` for a dense weight stored as ``(in, out)`` (GPT-2's ``Conv1D``).
+        class_name: The module's class, for messages.
+    """
+
+    kind: str
+    groups: int = 1
+    is_transposed: bool = False
+    class_name: str = ""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One named tensor of a checkpoint or model; nothing is loaded until ``read`` is called.
+
+    Attributes:
+        name: Full parameter name, without the prefixes of wrappers (``module.``, ``_orig_mod.``).
+        shape: As stored.
+        dtype: As stored, in torch's words (``"bfloat16"``).
+        read: ``read(start, stop)`` returns those rows of the first axis as a float32 array (float64 if stored so):
+            float16 and bfloat16 are subsets of float32, nothing is rounded.
+        layout: Set by sources that know modules.
+        tied_to: Name of an earlier tensor that this one is the same storage as.
+        unreadable: Why there is no data to read (a meta tensor, a parametrised weight in a file), or ``None``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[int, int], NDArray[Any]]
+    layout: Layout | None = None
+    tied_to: str | None = None
+    unreadable: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        product = 1
+        for side in self.shape:
+            product *= side
+        return product
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as a list of stored tensors, in model order as far as the container keeps it.
+
+    Attributes:
+        name: Short name for tables and titles.
+        location: The path, hub id or class it came from, as the user gave it.
+        format: ``safetensors``, ``torch``, ``module`` or ``mapping``.
+        tensors: Every tensor, of any rank and dtype.
+        config: The model's ``config.json``, if there is one.
+    """
+
+    name: str
+    location: str
+    format: str
+    tensors: tuple[StoredTensor, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
