@@ -54,11 +54,11 @@ def _open_folder(folder: Path, name: str, location: str) -> Source:
         names = ", ".join(f"'{file.name}'" for file in candidates[:6])
         raise SourceError(
             f"folder '{folder}' holds {len(candidates)} weight files and no index that says how they belong together: "
-            f"{names}{', …' if len(candidates) > 6 else ''}. Give one of them, or add '{_SAFETENSORS}.index.json'."
+            f"{names}{', …' if len(candidates) > 6 else ''}. Give one of them, or add an index file."
         )
     raise SourceError(
         f"folder '{folder}' holds no weights: looked for {_SAFETENSORS}, {_TORCH}, their index files and other "
-        f"*.safetensors and {', '.join('*' + suffix for suffix in torch_file.SUFFIXES)} files. Give the checkpoint's own folder."
+        f"*.safetensors and {', '.join('*' + suffix for suffix in torch_file.SUFFIXES)} files. Give the checkpoint's folder."
     )
 
 

@@ -89,7 +89,8 @@ def _weights(module: torch.nn.Module) -> Iterator[tuple[str, Callable[[], torch.
 def _hooked(module: torch.nn.Module) -> dict[str, Callable[[], torch.Tensor]]:
     """Weights that the older ``torch.nn.utils.weight_norm`` and ``spectral_norm`` compute in a hook before each forward."""
     found: dict[str, Callable[[], torch.Tensor]] = {}
-    for hook in list(module._forward_pre_hooks.values()):
+    hooks: list[Any] = list(module._forward_pre_hooks.values())
+    for hook in hooks:
         if hasattr(hook, "n_power_iterations"):  # spectral_norm: without the iteration, which would change its buffers
             found[hook.name] = partial(hook.compute_weight, module, do_power_iteration=False)
         elif hasattr(hook, "compute_weight"):

@@ -1,0 +1,47 @@
+"""Shared fixtures, and what a missing optional package or file means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Models and the hub: never reached from a test.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SHARED_MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip GPU tests where there is no GPU; torch is imported only if there is such a test."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def shared_models() -> Path:
+    """The folder of real weights beside the checkout; tests that want it are skipped elsewhere."""
+    if not SHARED_MODELS.is_dir():
+        pytest.skip(f"no real weights at {SHARED_MODELS}")
+    return SHARED_MODELS
+
+
+@pytest.fixture(scope="session")
+def demo_folder() -> Path:
+    """The demo model. CI installs it: SPECTRA_REQUIRE_OPTIONAL turns its absence into a failure."""
+    from spectra.errors import MissingPackageError
+    from spectra.sources.demo import verified_folder
+
+    try:
+        return verified_folder()
+    except MissingPackageError as error:
+        if os.environ.get("SPECTRA_REQUIRE_OPTIONAL"):
+            raise
+        pytest.skip(str(error))
