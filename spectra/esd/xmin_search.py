@@ -76,14 +76,14 @@ def tail_candidates(values: FloatArray, *, min_tail: int = 2, bias_correction: b
     num_tail = len(values) - num_below
     with np.errstate(over="ignore"):
         relative_gap = np.diff(distinct) / distinct[:-1]
-    # log1p keeps the digits of close values, which the difference of two logarithms loses.
-    gaps = np.where(relative_gap < 1.0, np.log1p(relative_gap), np.diff(np.log(distinct)))
+    # Of ratios, so that no scale enters; and log1p keeps the digits of close values, which a difference loses.
+    log_values = np.log(distinct / distinct[-1]) if len(distinct) else distinct
+    gaps = np.where(relative_gap < 1.0, np.log1p(relative_gap), np.diff(log_values))
     # Sum over the tail of ln(x_j / x_i), as a suffix sum of (values above the gap) x gap: nothing cancels.
     log_sums = np.cumsum((gaps * num_tail[1:])[::-1])[::-1]
     num_admissible = int(np.count_nonzero(num_tail[:-1] >= min_tail))
     numerator = num_tail[:num_admissible] - (1.0 if bias_correction else 0.0)
     alphas = 1.0 + numerator / log_sums[:num_admissible]
-    log_values = np.log(distinct / distinct[-1]) if len(distinct) else distinct
     return TailCandidates(distinct, log_values, num_below, num_tail, alphas)
 
 
