@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No deadline: speed belongs to benchmarks/, and a busy machine is no bug.
+settings.register_profile("spectra", deadline=None, max_examples=50)
+settings.load_profile("spectra")
 
 # Models and the hub: never reached from a test.
 os.environ["HF_HUB_OFFLINE"] = "1"

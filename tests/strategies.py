@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import numpy as np
-from hypothesis import settings
-
-settings.register_profile("spectra", deadline=None, max_examples=50)
-settings.load_profile("spectra")
 
 # Relative error of alpha when the arithmetic is of this dtype: float64 keeps the sums of logarithms of n <= 1e4 values to
 # n * eps; float32 Gram and eigenvalues were measured at 8e-5 (performance.md), with a margin of ten.

@@ -99,6 +99,8 @@ def _described(
         "method": result.method,
         "decomposition_dtype": result.precision,
     }
+    if settings.sv_min_over_matrices == "max":
+        changes["sv_min"] = math.sqrt(float(result.smallest.max()))
     notes = []
     if result.rank is None:
         changes["sv_min"] = math.nan

@@ -29,6 +29,7 @@ PROFILES = {
         evals_threshold=1e-5,
         small_sample_rule=True,
         entropy_epsilon=1e-10,
+        sv_min_over_matrices="max",
         labels_need_evidence=False,
         drop_small=True,
         count_ties=True,

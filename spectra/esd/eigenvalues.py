@@ -60,6 +60,7 @@ class Spectrum:
         rank: Number of singular values above ``max(shape) * eps * largest``; ``None`` where the route
             cannot tell.
         rank_loss: Number of singular values that are not, matrix by matrix; ``None`` likewise.
+        smallest: Shape ``(number of matrices,)``: the smallest eigenvalue of each matrix of a pool.
     """
 
     eigenvalues: FloatArray
@@ -68,10 +69,16 @@ class Spectrum:
     precision: str
     rank: int | None
     rank_loss: int | None
+    smallest: FloatArray
 
     def scaled(self, factor: float) -> Spectrum:
         """Multiply all eigenvalues by a positive number."""
-        return replace(self, eigenvalues=self.eigenvalues * factor, null_threshold=self.null_threshold * factor)
+        return replace(
+            self,
+            eigenvalues=self.eigenvalues * factor,
+            null_threshold=self.null_threshold * factor,
+            smallest=self.smallest * factor,
+        )
 
 
 def eigenvalues(matrix: ArrayLike | torch.Tensor, *, precision: Precision = "float64", method: Method = "auto") -> FloatArray:
@@ -130,7 +137,7 @@ def spectrum(
     rows, cols = shape
     small, large = min(shape), max(shape)
     if small == 0:
-        return Spectrum(np.empty(0), 0.0, "gram", precision, 0, 0)
+        return Spectrum(np.empty(0), 0.0, "gram", precision, 0, 0, np.empty(0))
     if rows < cols:  # the small side must be the columns: read whole, as stored, and walk over the transpose
         whole = read(0, rows)
         read = _transposed_reader(whole)
@@ -150,9 +157,8 @@ def spectrum(
     if resolved:
         singular = np.sqrt(values)
         rank = int(np.count_nonzero(singular > singular[-1] * large * eps))
-    factor = scale**-2
     rank_loss = None if rank is None else small - rank
-    return Spectrum(values * factor, resolution * factor, "gram", precision, rank, rank_loss)
+    return Spectrum(values, resolution, "gram", precision, rank, rank_loss, values[:1]).scaled(scale**-2)
 
 
 def pool(spectra: Sequence[Spectrum], large: int) -> Spectrum:
@@ -177,7 +183,8 @@ def pool(spectra: Sequence[Spectrum], large: int) -> Spectrum:
         singular = np.sqrt(values)
         rank = int(np.count_nonzero(singular > singular[-1] * large * np.finfo(precision).eps))
     method = "svd" if any(s.method == "svd" for s in spectra) else "gram"
-    return Spectrum(values, max(s.null_threshold for s in spectra), method, precision, rank, rank_loss)
+    smallest = np.concatenate([s.smallest for s in spectra])
+    return Spectrum(values, max(s.null_threshold for s in spectra), method, precision, rank, rank_loss, smallest)
 
 
 def _as_array(matrix: Any) -> AnyArray:
@@ -259,5 +266,5 @@ def _by_singular_values(read: ReadRows, large: int, small: int, precision: str, 
     singular = np.linalg.svd(factor, compute_uv=False).astype(np.float64)[::-1]
     tolerance = float(singular[-1]) * large * float(np.finfo(precision).eps)
     rank = int(np.count_nonzero(singular > tolerance))
-    back = 1.0 / scale
-    return Spectrum((singular * back) ** 2, (tolerance * back) ** 2, "svd", precision, rank, small - rank)
+    values = singular**2
+    return Spectrum(values, tolerance**2, "svd", precision, rank, small - rank, values[:1]).scaled(scale**-2)

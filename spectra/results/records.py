@@ -62,7 +62,7 @@ class LayerDiagnostics:
     num_params: int = _column("elements of the weight")
     aspect_ratio: float = _column("larger side / smaller side of one matrix", weightwatcher="Q")
     num_eigenvalues: int = _column("eigenvalues of all matrices together", weightwatcher="num_evals")
-    status: str = _column("ok, or why there is no fit")
+    status: LayerStatus = _column("ok, or why there is no fit")
     alpha: float = _column("exponent of the fitted density", weightwatcher="alpha", default=math.nan)
     alpha_std_error: float = _column("(alpha - 1) / sqrt(num_tail)", weightwatcher="sigma", default=math.nan)
     xmin: float = _column("smallest eigenvalue of the tail", weightwatcher="xmin", default=math.nan)
@@ -95,10 +95,11 @@ class LayerDiagnostics:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by name, with ``None`` for NaN."""
-        return {
+        row = {
             name: None if isinstance(value, float) and math.isnan(value) else value
             for name, value in dataclasses.asdict(self).items()
         }
+        return row | {"status": self.status.value}
 
     def __str__(self) -> str:
         fit = f"alpha {self.alpha:.3f} ± {self.alpha_std_error:.3f}, KS distance {self.ks_distance:.3f}"
@@ -121,6 +122,7 @@ def layer_from_dict(row: dict[str, Any]) -> LayerDiagnostics:
 
     Raises:
         KeyError: A column without default is missing.
+        ValueError: A status that this version does not know.
     """
     values: dict[str, Any] = {}
     for f in dataclasses.fields(LayerDiagnostics):
@@ -128,6 +130,7 @@ def layer_from_dict(row: dict[str, Any]) -> LayerDiagnostics:
             raise KeyError(f.name)
         value = row.get(f.name, f.default)
         values[f.name] = math.nan if value is None and f.type == "float" else value
+    values["status"] = LayerStatus(values["status"])
     return LayerDiagnostics(**values)
 
 
@@ -241,6 +244,7 @@ class AnalysisSettings:
         evals_threshold: Eigenvalues at or under it stay out of the fit; ``None``: those that are numerically null.
         small_sample_rule: Fit under 20 eigenvalues as WeightWatcher 0.7.7 does.
         entropy_epsilon: See :func:`spectra.esd.norms.spectral_entropy`.
+        sv_min_over_matrices: ``min``, or ``max`` as WeightWatcher has it: of the smallest singular values of pooled matrices.
         labels_need_evidence: No label for poor fits and for under 50 eigenvalues.
         drop_small: Leave layers under ``min_evals`` out of the table (they are listed as skipped).
         count_ties: Give tied weights a row each.
@@ -262,6 +266,7 @@ class AnalysisSettings:
     evals_threshold: float | None = None
     small_sample_rule: bool = False
     entropy_epsilon: float = 0.0
+    sv_min_over_matrices: str = "min"
     labels_need_evidence: bool = True
     drop_small: bool = False
     count_ties: bool = False

@@ -66,7 +66,7 @@ def load(folder: str | os.PathLike[str]) -> Report:
         )
     try:
         return _report_from_dict(content, SavedSpectra(path / SPECTRA))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"'{file}' is damaged: {error}. Run 'spectra analyze' again.") from error
 
 

@@ -54,6 +54,4 @@ def counted(number: int, noun: str) -> str:
     Returns:
         The words.
     """
-    if number == 1:
-        return f"1 {noun}"
-    return f"{number} {noun[:-1] + 'ices' if noun.endswith('ix') else noun + 's'}"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

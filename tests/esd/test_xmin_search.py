@@ -1,8 +1,10 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from hypothesis import given
 
-from spectra.esd.xmin_search import search, search_exhaustively, tail_candidates
+from spectra.esd.xmin_search import TailCandidates, search, search_exhaustively, tail_candidates
 from tests.data.samples import KINDS, sample
 from tests.fixtures_htsr import ANSWERS
 from tests.strategies import spectra
@@ -51,13 +53,15 @@ def test_exponents_equal_the_textbook_sum(values):
 def test_a_spectrum_of_eight_thousand_values_needs_few_full_evaluations():
     # The point of the bounds is the cost, so the cost is counted (not timed): full evaluations among 8191 candidates.
     for kind in KINDS[:4]:
-        candidates = tail_candidates(sample(kind, 8192, seed=3))
-        evaluated = []
+        counting = CountingCandidates(**vars(tail_candidates(sample(kind, 8192, seed=3))))
+        search(counting)
+        assert len(CountingCandidates.evaluated) <= 100, kind
+        CountingCandidates.evaluated.clear()
 
-        class Counting(type(candidates)):
-            def deviation(self, candidate):
-                evaluated.append(candidate)
-                return super().deviation(candidate)
 
-        search(Counting(**vars(candidates)))
-        assert len(evaluated) <= 100, kind
+class CountingCandidates(TailCandidates):
+    evaluated: ClassVar[list[int]] = []
+
+    def deviation(self, candidate):
+        self.evaluated.append(candidate)
+        return super().deviation(candidate)

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+import threadpoolctl
+
+import spectra
+from spectra import InputError, SourceError
+from spectra.diagnose.analyze import Progress
+from spectra.diagnose.engines import local
+
+
+def model(num_layers=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return {f"block.{i}.fc.weight": rng.standard_normal((60 + i, 40)).astype(np.float32) for i in range(num_layers)}
+
+
+def test_layers_come_in_model_order_whatever_finishes_first():
+    weights = model()
+    weights["a_big_one.weight"] = np.random.default_rng(1).standard_normal((400, 300))
+    assert [row.layer_name for row in spectra.analyze(weights).layers] == [n.removesuffix(".weight") for n in weights]
+
+
+def test_numbers_do_not_depend_on_the_number_of_workers():
+    weights = model()
+    assert spectra.analyze(weights, workers=1).layers == spectra.analyze(weights, workers=3).layers
+
+
+def test_a_glob_chooses_layers_and_the_rest_is_listed():
+    report = spectra.analyze(model(), include="block.[0-3].*", exclude=["*.2.fc"])
+    assert [row.layer_name for row in report.layers] == ["block.0.fc", "block.1.fc", "block.3.fc"]
+    reasons = {tensor.name: tensor.reason for tensor in report.skipped}
+    assert reasons["block.2.fc.weight"] == "excluded: *.2.fc"
+    assert reasons["block.5.fc.weight"] == "not included: block.[0-3].*"
+
+
+def test_progress_ends_at_all_of_the_work():
+    seen: list[Progress] = []
+    spectra.analyze(model(), progress=seen.append)
+    assert [p.num_done for p in seen] == list(range(7))
+    assert seen[0].share_done == pytest.approx(0.0, abs=1e-12)
+    assert seen[-1].share_done == pytest.approx(1.0)
+
+
+def test_a_live_module_is_not_changed():
+    import torch
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(30, 20), torch.nn.BatchNorm1d(20), torch.nn.Linear(20, 10)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    attributes = [set(vars(module)) for module in network.modules()]
+    spectra.analyze(network)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert [set(vars(module)) for module in network.modules()] == attributes
+    assert all(module.training for module in network.modules())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_tied_weights_are_analysed_once_but_twice_in_the_compat_profile():
+    import torch
+
+    embedding, head = torch.nn.Embedding(50, 16), torch.nn.Linear(16, 50, bias=False)
+    head.weight = embedding.weight
+    network = torch.nn.ModuleDict({"embed": embedding, "head": head})
+    report = spectra.analyze(network)
+    assert [(row.layer_name, row.tied_to) for row in report.layers] == [("embed", "head.weight")]
+    assert [(t.name, t.reason) for t in report.skipped] == [("head.weight", "tied to 'embed.weight'")]
+    assert [row.layer_name for row in spectra.analyze(network, profile="weightwatcher").layers] == ["embed", "head"]
+
+
+def test_size_limits_of_the_compat_profile_are_listed_not_silent():
+    report = spectra.analyze({"a.weight": np.ones((4, 3)), "b.weight": np.random.default_rng(0).random((20, 20))},
+                             profile="weightwatcher")  # fmt: skip
+    assert [row.layer_name for row in report.layers] == ["b"]
+    assert "3 eigenvalues: under the profile's limit of 8" in report.skipped[0].reason
+
+
+def test_convolutions_carry_the_factor_asked_for():
+    weights = {"conv.weight": np.random.default_rng(0).standard_normal((16, 8, 3, 3))}
+    plain, halved = spectra.analyze(weights).layers[0], spectra.analyze(weights, conv_norm=0.5).layers[0]
+    assert halved.lambda_max == pytest.approx(plain.lambda_max / 2.0, rel=1e-15)
+    assert halved.alpha == pytest.approx(plain.alpha, rel=1e-14)
+    assert plain.num_matrices == 9
+    assert plain.num_eigenvalues == 72
+
+
+@pytest.mark.parametrize("strategy", ["ks", "median", "hill", 0.5])
+def test_the_strategy_reaches_every_layer(strategy):
+    report = spectra.analyze(model(2), xmin=strategy)
+    for row in report.layers:
+        fit = spectra.fit_power_law(report.eigenvalues(row.layer_name), strategy)
+        assert (row.alpha, row.xmin) == (fit.alpha, fit.xmin)
+
+
+def test_the_fingerprint_follows_the_weights():
+    weights = model()
+    first = spectra.analyze(weights).model.fingerprint
+    weights["block.3.fc.weight"] = weights["block.3.fc.weight"].copy()
+    assert spectra.analyze(weights).model.fingerprint == first
+    weights["block.3.fc.weight"][0, 0] += 1.0
+    assert spectra.analyze(weights).model.fingerprint != first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"profile": "weigthwatcher"}, "unknown profile 'weigthwatcher'. Did you mean 'weightwatcher'"),
+        ({"xmin": "medain"}, "unknown xmin strategy 'medain'"),
+        ({"xmin": "fixed"}, "needs num_tail"),
+        ({"precision": "float16"}, "unknown precision"),
+        ({"method": "qr"}, "unknown method"),
+        ({"conv_norm": -1.0}, "conv_norm: expected a positive number"),
+        ({"workers": 0}, "workers: expected 'auto'"),
+        ({"include": "blok.*"}, "include pattern 'blok.*' matches none of the 6 layers"),
+        ({"exclude": "*"}, "leave no layer"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message.replace("*", r"\*").replace(".", r"\.")):
+        spectra.analyze(model(), **arguments)
+
+
+def test_a_model_without_matrices_is_refused():
+    with pytest.raises(SourceError, match="no weight to analyse: 2 tensors"):
+        spectra.analyze({"ids": np.arange(12).reshape(3, 4), "mask": np.ones((3, 4), dtype=bool)})
+    with pytest.raises(InputError, match="expected a path, a hub id"):
+        spectra.analyze(42)
+
+
+def test_weights_that_turn_unreadable_are_a_row_and_not_the_end(tmp_path):
+    from safetensors.numpy import save_file
+
+    from spectra.diagnose.layer import diagnose_layer
+    from spectra.diagnose.plan import plan_analysis
+    from spectra.diagnose.profiles import resolve_settings
+    from spectra.sources import open_source
+
+    file = tmp_path / "model.safetensors"
+    save_file(model(1), file)
+    settings = resolve_settings("default")
+    (job,) = plan_analysis(open_source(file), settings).jobs
+    file.write_bytes(file.read_bytes()[:-100])  # somebody writes to the file after its header was read
+    row, values = diagnose_layer(job, settings)
+    assert (row.status, values) == ("unreadable", None)
+    assert "became shorter" in row.notes
+
+
+def test_workers_have_one_blas_thread_each():
+    def limits(_):
+        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+    assert [result for _, result in local.run(limits, [1, 2, 3], cost=float, workers=2)] == [{1}] * 3
+
+
+def test_the_longest_job_starts_first_and_errors_end_the_run():
+    order = []
+    list(local.run(order.append, [3, 1, 2], cost=float, workers=1))
+    assert order == [3, 2, 1]
+
+    def fail(job):
+        raise RuntimeError(f"job {job}")
+
+    with pytest.raises(RuntimeError, match="job 2"):
+        list(local.run(fail, [1, 2], cost=float, workers=1))

@@ -1,0 +1,213 @@
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import spectra
+from spectra import InputError, ResultsError
+from spectra.results.records import LayerDiagnostics, column_meanings, layer_from_dict
+from spectra.results.store import layers_csv, report_to_dict
+
+
+def weights(num_layers=5, seed=0, side=60):
+    rng = np.random.default_rng(seed)
+    model = {f"block.{i}.fc.weight": rng.standard_normal((side + i, 40)).astype(np.float32) for i in range(num_layers)}
+    return {**model, "zero.weight": np.zeros((30, 20), np.float32), "ids": np.arange(6).reshape(2, 3)}
+
+
+def same(a, b):
+    return repr(a) == repr(b)  # NaN equals NaN here
+
+
+def test_saving_and_loading_is_the_identity(tmp_path):
+    report = spectra.analyze(weights())
+    report.save(tmp_path / "out")
+    loaded = spectra.load(tmp_path / "out")
+    assert same(loaded.layers, report.layers)
+    assert loaded.skipped == report.skipped
+    assert same(loaded.summary, report.summary)
+    assert loaded.settings == report.settings
+    assert loaded.model == report.model
+    for name in report.spectra:
+        np.testing.assert_array_equal(loaded.eigenvalues(name), report.eigenvalues(name))
+    assert len(loaded.spectra) == len(report.spectra)
+    assert set(loaded.spectra) == set(report.spectra)
+
+
+def test_spectra_of_a_loaded_report_are_read_when_asked_for(tmp_path):
+    spectra.analyze(weights()).save(tmp_path / "out")
+    loaded = spectra.load(tmp_path / "out")
+    (tmp_path / "out" / "spectra.safetensors").unlink()
+    assert len(loaded.layers) == 6
+    with pytest.raises(ResultsError, match="cannot be read"):
+        loaded.eigenvalues("block.0.fc")
+
+
+def test_json_has_null_and_csv_is_empty_for_missing_numbers(tmp_path):
+    spectra.analyze(weights(), output=tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert content["schema_version"] == 1
+    assert content["layers"][-1]["alpha"] is None
+    with (tmp_path / "out" / "layers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(column_meanings())
+    assert rows[-1]["alpha"] == ""
+    assert float(rows[0]["alpha"]) == content["layers"][0]["alpha"]
+
+
+def test_a_finished_folder_is_returned_and_not_computed_again(tmp_path):
+    spectra.analyze(weights(), output=tmp_path / "out")
+    before = (tmp_path / "out" / "report.json").read_bytes()
+    seen = []
+    spectra.analyze(weights(), output=tmp_path / "out", progress=seen.append)
+    assert seen == []
+    assert (tmp_path / "out" / "report.json").read_bytes() == before
+
+
+def test_other_settings_other_weights_and_other_files_are_refused(tmp_path):
+    spectra.analyze(weights(), output=tmp_path / "out")
+    with pytest.raises(ResultsError, match=r"another analysis \(xmin 'ks' there, 'median' now\)"):
+        spectra.analyze(weights(), xmin="median", output=tmp_path / "out")
+    with pytest.raises(ResultsError, match="of other weights"):
+        spectra.analyze(weights(seed=1), output=tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    with pytest.raises(ResultsError, match="holds other files"):
+        spectra.analyze(weights(), output=tmp_path / "mine")
+    with pytest.raises(ResultsError, match="not empty"):
+        spectra.analyze(weights()).save(tmp_path / "mine")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="is a file"):
+        spectra.analyze(weights(), output=tmp_path / "file")
+
+
+def test_force_replaces_our_files_and_leaves_others_alone(tmp_path):
+    out = tmp_path / "out"
+    spectra.analyze(weights(), output=out)
+    (out / "thesis.tex").write_text("precious")
+    spectra.analyze(weights(), xmin="median", output=out, force=True)
+    assert spectra.load(out).settings.xmin == "median"
+    assert (out / "thesis.tex").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is no result folder"),
+        ("{", "cannot be read"),
+        ("[]", "schema version None"),
+        ('{"schema_version": 99}', "schema version 99, this Spectra reads 1"),
+        ('{"schema_version": 1}', "is damaged"),
+    ],
+)
+def test_a_folder_that_is_no_report_is_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    with pytest.raises(ResultsError, match=message):
+        spectra.load(tmp_path)
+
+
+def test_a_layer_without_spectrum_or_name_is_refused():
+    model = weights()
+    model["nan.weight"] = np.full((30, 20), np.nan, np.float32)
+    report = spectra.analyze(model)
+    with pytest.raises(InputError, match="has no spectrum: its status is 'nonfinite'"):
+        report.eigenvalues("nan")
+    with pytest.raises(InputError, match="no layer 'block.0.fk' in the report. Did you mean 'block.0.fc'"):
+        report.eigenvalues("block.0.fk")
+
+
+def test_every_column_has_a_meaning_and_rows_survive_a_dictionary():
+    assert all(column_meanings().values())
+    row = spectra.analyze(weights()).layers[-1]
+    assert same(layer_from_dict(json.loads(json.dumps(row.to_dict()))), row)
+    with pytest.raises(KeyError, match="layer_name"):
+        layer_from_dict({"alpha": 2.0})
+
+
+def test_tables_have_the_types_of_the_schema():
+    report = spectra.analyze(weights())
+    frame = report.to_pandas()
+    assert list(frame.columns) == list(LayerDiagnostics.__annotations__)
+    assert frame["num_tail"].dtype == "Int64"
+    assert frame["alpha"].dtype == "float64"
+    assert math.isnan(frame["alpha"].iloc[-1])
+    theirs = report.to_weightwatcher()
+    assert list(theirs.columns[:2]) == ["layer_id", "name"]
+    assert (theirs["D"].iloc[0], theirs["status"].iloc[-1]) == (report.layers[0].ks_distance, "failed")
+
+
+# Acceptance: a run killed in the middle continues and ends with the same files.
+def without_times(folder):
+    content = json.loads((folder / "report.json").read_text())
+    for key in ("started_at", "seconds"):
+        content["environment"].pop(key)
+    files = {name: (folder / name).read_bytes() for name in ("layers.csv", "spectra.safetensors")}
+    return content, files, sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues_and_ends_with_the_same_files(tmp_path):
+    rng = np.random.default_rng(0)
+    model = {f"block.{i}.fc.weight": rng.standard_normal((700 + i, 600)).astype(np.float32) for i in range(24)}
+    save_file(model, tmp_path / "model.safetensors")
+    command = [sys.executable, "-m", "spectra", "analyze", str(tmp_path / "model.safetensors"), "--workers", "1", "--output"]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+
+    progress = tmp_path / "killed" / "progress.jsonl"
+    kills = 0
+    for wanted in (3, 9, 16):  # finished layers at the time of the kill, the header line aside
+        run = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while run.poll() is None:
+            if progress.is_file() and progress.read_bytes().count(b"\n") > wanted:
+                run.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.002)
+        run.wait()
+    assert kills == 3, "the machine is faster than this test: give it larger matrices"
+    with pytest.raises(ResultsError, match="unfinished run"):
+        spectra.load(tmp_path / "killed")
+    with progress.open("a") as file:
+        file.write('{"layer": {"layer_na')  # a line torn by the kill
+    finished = progress.read_bytes().count(b"\n") - 1
+    seen = []
+    spectra.analyze(tmp_path / "model.safetensors", output=tmp_path / "killed", workers=1, progress=seen.append)
+    assert seen[0].num_done == finished >= 16
+    assert without_times(tmp_path / "killed") == without_times(tmp_path / "whole")
+
+
+def test_an_unfinished_run_of_other_settings_is_refused(tmp_path):
+    def stop(progress):
+        if progress.num_done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spectra.analyze(weights(), output=tmp_path / "out", progress=stop)
+    assert (tmp_path / "out" / "progress.jsonl").is_file()
+    with pytest.raises(ResultsError, match="unfinished run of another analysis"):
+        spectra.analyze(weights(), xmin="hill", output=tmp_path / "out")
+    report = spectra.analyze(weights(), output=tmp_path / "out")
+    assert same(report.layers, spectra.analyze(weights()).layers)
+    assert sorted(os.listdir(tmp_path / "out")) == ["layers.csv", "report.json", "spectra.safetensors"]
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="cannot write to"):
+        spectra.analyze(weights(), output=tmp_path / "file" / "out")
+
+
+def test_dictionary_and_csv_agree_with_the_report():
+    report = spectra.analyze(weights())
+    content = report_to_dict(report)
+    assert len(content["layers"]) == len(layers_csv(report).splitlines()) - 1
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
