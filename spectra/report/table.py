@@ -23,19 +23,18 @@ def worst_first(layers: Sequence[LayerDiagnostics]) -> list[LayerDiagnostics]:
         layers: Rows of a report.
 
     Returns:
-        Failed layers, then good fits by the distance of alpha from [2, 6], then doubtful fits, then layers without a fit;
-        model order among equals.
+        Failed layers, then good fits by the distance of alpha from [2, 6] and within it from high to low, then doubtful
+        fits, then layers without a fit; model order among equals.
     """
 
-    def key(layer: LayerDiagnostics) -> tuple[int, float]:
+    def key(layer: LayerDiagnostics) -> tuple[int, float, float]:
         if layer.status in FAILURES:
-            return 0, 0.0
+            return 0, 0.0, 0.0
         if layer.status != LayerStatus.OK:
-            return 3, 0.0
+            return 3, 0.0, 0.0
         low, high = _WELL_TRAINED
-        centre = (low + high) / 2.0
         outside = max(low - layer.alpha, layer.alpha - high, 0.0)
-        return (1 if layer.fit_quality == "good" else 2), -(outside * 100.0 + abs(layer.alpha - centre))
+        return (1 if layer.fit_quality == "good" else 2), -outside, -layer.alpha
 
     return sorted(layers, key=key)
 

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
-import threadpoolctl
 
 import spectra
 from spectra import InputError, SourceError
 from spectra.diagnose.analyze import Progress
-from spectra.diagnose.engines import local
 
 
 def model(num_layers=6, seed=0):
@@ -141,22 +139,3 @@ def test_weights_that_turn_unreadable_are_a_row_and_not_the_end(tmp_path):
     row, values = diagnose_layer(job, settings)
     assert (row.status, values) == ("unreadable", None)
     assert "became shorter" in row.notes
-
-
-def test_workers_have_one_blas_thread_each():
-    def limits(_):
-        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
-
-    assert [result for _, result in local.run(limits, [1, 2, 3], cost=float, workers=2)] == [{1}] * 3
-
-
-def test_the_longest_job_starts_first_and_errors_end_the_run():
-    order = []
-    list(local.run(order.append, [3, 1, 2], cost=float, workers=1))
-    assert order == [3, 2, 1]
-
-    def fail(job):
-        raise RuntimeError(f"job {job}")
-
-    with pytest.raises(RuntimeError, match="job 2"):
-        list(local.run(fail, [1, 2], cost=float, workers=1))

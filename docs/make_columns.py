@@ -1,0 +1,34 @@
+"""Write docs/columns.md from the schema: ``python docs/make_columns.py``. A test keeps the two together."""
+
+import dataclasses
+from pathlib import Path
+
+from spectra.results.records import SCHEMA_VERSION, LayerDiagnostics, LayerStatus
+
+HEAD = f"""# Columns of a result
+
+Schema version {SCHEMA_VERSION}. A field of `LayerDiagnostics`, a column of `layers.csv` and a key of `report.json` are
+the same word. Eigenvalues are λ = σ², not divided by a dimension; `log10_` is base 10. Missing numbers are NaN in
+memory, `null` in JSON, empty in CSV, and `status` says why. Written by `docs/make_columns.py`.
+
+| column | meaning | in WeightWatcher |
+|---|---|---|
+"""
+
+
+def text() -> str:
+    """Return the page."""
+    rows = [
+        f"| `{field.name}` | {field.metadata['meaning']} | {_code(field.metadata['weightwatcher'])} |"
+        for field in dataclasses.fields(LayerDiagnostics)
+    ]
+    statuses = ", ".join(f"`{status.value}`" for status in LayerStatus)
+    return HEAD + "\n".join(rows) + f"\n\n`status` is one of {statuses}.\n"
+
+
+def _code(name: str | None) -> str:
+    return f"`{name}`" if name else ""
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("columns.md").write_text(text(), encoding="utf-8")
