@@ -86,7 +86,7 @@ def analyze(
             report = run(model, **arguments, workers=num_workers, output=output, force=force, progress=progress)
     except KeyboardInterrupt:
         if output is not None:
-            print(f"\nFinished layers are kept in '{output}'; the same command continues there.", file=sys.stderr)
+            print(f"Finished layers are kept in '{output}'; the same command continues there.", file=sys.stderr)
         raise
     _print(report, as_json=as_json, as_csv=as_csv, rows=rows, no_color=no_color)
     if not quiet:

@@ -68,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         result = app(arguments, prog_name="spectra", standalone_mode=False)
+        if result == INTERRUPTED:  # typer's own translation of Ctrl-C
+            raise KeyboardInterrupt
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except TyperException as error:
@@ -79,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SpectraError as error:
         _say(str(error))
         return USAGE
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         _say("interrupted")
         return _leave_now(INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe went away: nothing is wrong here

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from spectra.errors import InputError, SourceError, did_you_mean
+from spectra.esd.eigenvalues import block_rows
 from spectra.matrices import WeightMatrices, matrices_of
 from spectra.results.records import AnalysisSettings, ModelInfo, SkippedTensor
 from spectra.sources import Source
 
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-_BLOCKS = 2 * 32 * 2**20  # one block as read, one in working precision: see esd/eigenvalues.py
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def model_info(source: Source, plan: AnalysisPlan) -> ModelInfo:
         Name, location and fingerprint.
     """
     digest = hashlib.sha256()
-    for job in plan.jobs:
+    for job in sorted(plan.jobs, key=lambda job: job.tensor.name):  # containers keep them in different orders
         tensor = job.tensor
         digest.update(f"{tensor.name}|{tensor.shape}|{tensor.dtype}".encode())
         if tensor.size and not tensor.unreadable:
@@ -152,4 +152,6 @@ def _job_bytes(job: WeightMatrices) -> int:
     small = min(job.num_rows, job.num_cols)
     stored = job.tensor.size * max(4, _BYTES.get(job.tensor.dtype, 4))
     by_blocks = job.num_matrices == 1 and job.num_rows >= job.num_cols  # tall matrices are never held whole
-    return (0 if by_blocks else stored) + 24 * small**2 + min(_BLOCKS, 2 * 8 * job.num_rows * job.num_cols)
+    block = min(block_rows(small), max(job.num_rows, job.num_cols)) * small if small else 0
+    # As read (float32 at least) and in working precision; the Gram matrix, a partial sum and the solver's copy.
+    return (0 if by_blocks else stored) + (4 + 8) * block + 24 * small**2

@@ -40,9 +40,9 @@ Method = Literal["auto", "gram", "svd"]
 PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
 METHODS: tuple[Method, ...] = ("auto", "gram", "svd")
 
-# 32 MiB of float64: the largest block for which conversion and product still overlap in cache well, and small
-# against the Gram matrix from n = 2048 on. Larger blocks gained nothing on the shapes of performance.md.
-_BLOCK_BYTES = 32 * 2**20
+# Blocks of 8 MiB in float64 keep a 768-column model under 100 MB; larger ones gained nothing. Where the Gram matrix is
+# larger than that, half its size: adding up the products of thin blocks would cost as much as the products.
+_BLOCK_BYTES = 8 * 2**20
 
 # A sum of squares outside this range (per working precision) over- or underflowed, or is about to: rescale first.
 _SAFE_TRACE = {"float64": (1e-280, 1e300), "float32": (1e-30, 1e37)}
@@ -204,9 +204,21 @@ def _transposed_reader(whole: AnyArray) -> ReadRows:
     return lambda start, stop: whole[:, start:stop].T
 
 
+def block_rows(small: int) -> int:
+    """Return how many rows of a tall matrix are read at a time.
+
+    Args:
+        small: Number of columns.
+
+    Returns:
+        The number; fixed by the shape alone.
+    """
+    return max(1, _BLOCK_BYTES // (8 * small), small // 2)
+
+
 def _blocks(read: ReadRows, large: int, small: int, precision: str, scale: float) -> Iterator[AnyArray]:
     """Yield the tall matrix in blocks of rows, in working precision and multiplied by ``scale``."""
-    step = max(1, _BLOCK_BYTES // (8 * small))
+    step = block_rows(small)
     for start in range(0, large, step):
         block = read(start, min(start + step, large)).astype(precision, copy=False)
         yield block * block.dtype.type(scale) if scale != 1.0 else block
@@ -257,7 +269,7 @@ def _by_singular_values(read: ReadRows, large: int, small: int, precision: str, 
     for block in _blocks(read, large, small, precision, scale):
         if not np.isfinite(block).all():
             raise NonFiniteWeightsError(_nonfinite_message(block))
-        if large * small * 8 <= _BLOCK_BYTES:
+        if len(block) == large:
             factor = block
         else:  # singular values of a stack are those of the triangular factor of its blocks, one after the other
             stacked = block if factor is None else np.concatenate([factor, block])

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # The range in which a layer counts as well trained; the thresholds of the labels.
 _WELL_TRAINED = (2.0, 6.0)
 
+_NOTE_WIDTH = len("under-trained")
+_NUMBERS_WIDTH = 30  # alpha, its error, distance and tail, with the gaps between them
+
 
 def worst_first(layers: Sequence[LayerDiagnostics]) -> list[LayerDiagnostics]:
     """Order layers by how much they ask for a look.
@@ -64,10 +67,12 @@ def layer_table(layers: Sequence[LayerDiagnostics], *, width: int, max_rows: int
     table.add_column("tail", justify="right", no_wrap=True)
     if show_rank:
         table.add_column("stable rank", justify="right", no_wrap=True)
-    table.add_column("note", overflow="fold")
+    table.add_column("note", min_width=_NOTE_WIDTH)
+    # What the numbers and the shortest note leave; a longer name is cut at its start.
+    name_width = max(16, width - _NUMBERS_WIDTH - 13 * show_shape - 13 * show_rank - _NOTE_WIDTH)
     ordered = worst_first(layers)
     for layer in ordered[:max_rows]:
-        cells = [_shortened(layer.matrix_name, width // 2)]
+        cells = [_shortened(layer.matrix_name, name_width)]
         if show_shape:
             cells.append(_shape(layer))
         cells += [
@@ -111,9 +116,5 @@ def _number(value: float, digits: int) -> str:
 
 
 def _shortened(name: str, width: int) -> str:
-    """Cut a long name in the middle: its start tells the block, its end the layer."""
-    width = max(width, 16)
-    if len(name) <= width:
-        return name
-    tail = (width - 1) * 2 // 3
-    return name[: width - 1 - tail] + "…" + name[-tail:]
+    """Cut a long name at its start: block number and role stand at its end."""
+    return name if len(name) <= width else "…" + name[-(width - 1) :]

@@ -141,6 +141,8 @@ class Run:
         if not force:
             self._look_around()
         _made(self.folder)
+        if self.complete is None:  # only by force is there one: it must not stand beside the files of this run
+            (self.folder / REPORT).unlink(missing_ok=True)
         self._progress = self._started()
 
     def add(self, layer: LayerDiagnostics, eigenvalues: NDArray[np.float64] | None) -> None:
