@@ -46,7 +46,7 @@ def analyze(
     force: Annotated[bool, typer.Option("--force", help="Write into DIR whatever it holds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV, all columns.")] = False,
-    rows: Annotated[int, typer.Option(metavar="N", help="Layers shown in the table.")] = 20,
+    rows: Annotated[int, typer.Option(metavar="N", min=0, help="Layers shown in the table.")] = 20,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no hints.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colour; NO_COLOR does the same.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")] = False,
@@ -97,7 +97,7 @@ def analyze(
 def _number_of_workers(workers: str) -> Any:
     if workers == "auto":
         return workers
-    if not workers.isdigit():
+    if not workers.isdecimal():
         raise InputError(f"--workers: expected 'auto' or a number of at least 1, got '{workers}'.")
     return int(workers)
 

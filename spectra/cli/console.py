@@ -24,4 +24,4 @@ def console(*, no_color: bool = False) -> Console:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
-    return Console(no_color=no_color or None, highlight=False, width=width, soft_wrap=False)
+    return Console(no_color=no_color or None, highlight=False, emoji=False, width=width, soft_wrap=False)

@@ -70,6 +70,7 @@ def _as_dict(plan: AnalysisPlan, workers: int) -> dict[str, Any]:
 
 def _print_table(name: str, plan: AnalysisPlan, workers: int, *, no_color: bool) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     out = console(no_color=no_color)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -79,7 +80,8 @@ def _print_table(name: str, plan: AnalysisPlan, workers: int, *, no_color: bool)
     for job in plan.jobs:
         shape = f"{job.num_rows}×{job.num_cols}"
         shape = f"{job.num_matrices}·{shape}" if job.num_matrices > 1 else shape
-        table.add_row(job.layer_name, job.kind, job.tensor.dtype, shape, str(job.num_eigenvalues), f"{job.flops / _GIGA:.3g}")
+        cells = (job.kind, job.tensor.dtype, shape, str(job.num_eigenvalues), f"{job.flops / _GIGA:.3g}")
+        table.add_row(Text(job.layer_name), *cells)  # a text: brackets in a name are no markup
     out.print(f"Would analyse {counted(len(plan.jobs), 'layer')} of '{name}'\n", markup=False)
     out.print(table)
     if plan.skipped:

@@ -34,9 +34,17 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")] = False,
 ) -> None:
     """Spectral diagnostics of neural networks.
@@ -47,9 +55,6 @@ def root(
 
     Make a figure of a report:   spectra plot report alpha-by-depth
     """
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 app.command()(analyze)

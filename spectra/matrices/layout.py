@@ -41,7 +41,7 @@ from spectra.sources.tensors import (
 # Two-dimensional parameters that are several matrices in one, or none: last name component → reason.
 _NOT_ONE_MATRIX = (
     (re.compile(r"in_proj_weight"), "fused query, key and value projection, which is not split yet"),
-    (re.compile(r"weight_(ih|hh)_l\d+(_reverse)?"), "recurrent gates, which are not split yet"),
+    (re.compile(r"weight_(ih|hh)(_l\d+(_reverse)?)?"), "recurrent gates, which are not split yet"),
     (re.compile(r"original\d*|weight_[gv]|weight_orig"), "part of a parametrised weight; analyse the live module"),
     (re.compile(r"(.*_)?(scales?|absmax|quant_map|SCB|qzeros|g_idx|weight_scale(_inv)?)"), "scales of a quantized weight"),
 )

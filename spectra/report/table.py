@@ -72,7 +72,7 @@ def layer_table(layers: Sequence[LayerDiagnostics], *, width: int, max_rows: int
     name_width = max(16, width - _NUMBERS_WIDTH - 13 * show_shape - 13 * show_rank - _NOTE_WIDTH)
     ordered = worst_first(layers)
     for layer in ordered[:max_rows]:
-        cells = [_shortened(layer.matrix_name, name_width)]
+        cells: list[str | Text] = [Text(_shortened(layer.matrix_name, name_width))]  # a text: brackets are no markup
         if show_shape:
             cells.append(_shape(layer))
         cells += [

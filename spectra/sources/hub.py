@@ -42,7 +42,13 @@ def local_folder(hub_id: str) -> Path:
         SourceError: Unknown, private, or offline and not in the cache.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=_CONFIG + _SAFETENSORS, ignore_patterns=_SUBFOLDERS))
@@ -53,6 +59,8 @@ def local_folder(hub_id: str) -> Path:
             f"'{hub_id}' is no local path, and as a hub id it is not in the local cache while the hub cannot be reached. "
             "Check the path, go online, or download it first: hf download " + hub_id
         ) from error
+    except HFValidationError as error:
+        raise SourceError(f"'{hub_id}' is no local path and cannot be a hub id. Check the path or the spelling.") from error
     except GatedRepoError as error:
         raise SourceError(f"hub model '{hub_id}' is gated: accept its licence on the hub and log in: hf auth login") from error
     except RepositoryNotFoundError as error:

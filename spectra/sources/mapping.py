@@ -25,6 +25,7 @@ def open_mapping(mapping: Mapping[str, Any]) -> Source:
     Raises:
         InputError: A value that is neither array nor tensor.
     """
+    mapping = {str(name): value for name, value in mapping.items()}
     tensors: list[StoredTensor] = []
     seen: dict[Any, str] = {}
     wrong = {name: type(value).__name__ for name, value in mapping.items() if not hasattr(value, "shape")}
@@ -35,9 +36,9 @@ def open_mapping(mapping: Mapping[str, Any]) -> Source:
             "Pass a mapping of names to weights, such as model.state_dict()."
         )
     for name, value in mapping.items():
-        tensor = _stored(str(name), value)
+        tensor = _stored(name, value)
         key = _storage_key(value)
-        first = seen.setdefault(key, str(name)) if key is not None else str(name)
+        first = seen.setdefault(key, name) if key is not None else name
         tensors.append(dataclasses.replace(tensor, tied_to=None if first == name else first))
     old = [tensor.name for tensor in tensors]
     new = dict(zip(old, unwrapped_names(old), strict=True))
@@ -52,7 +53,7 @@ def _stored(name: str, value: Any) -> StoredTensor:
         unreadable = "meta" if value.device.type == "meta" else None
         return StoredTensor(name, tuple(value.shape), dtype_name(value), row_reader(lambda: value), unreadable=unreadable)
     array = np.asarray(value)
-    wide = np.float64 if array.dtype == np.float64 else np.float32
+    wide = np.float64 if array.dtype.name == "float64" else np.float32  # of either byte order
     return StoredTensor(name, array.shape, array.dtype.name, lambda start, stop: array[start:stop].astype(wide, copy=False))
 
 

@@ -49,7 +49,11 @@ def _open_location(location: str) -> Source:
     if location == demo.NAME:
         return checkpoint.open_path(demo.verified_folder(), name=demo.MODEL_NAME, location=demo.NAME)
     path = Path(location).expanduser()
-    if path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # a name too long, a folder without permission
+        raise SourceError(f"cannot look at '{location}': {error.strerror or error}. Check the path.") from error
+    if exists:
         return checkpoint.open_path(path, name=path.resolve().name, location=location)
     if hub.is_hub_id(location):
         return checkpoint.open_path(hub.local_folder(location), name=location.split("/")[-1], location=location)

@@ -38,6 +38,8 @@ _DTYPES = {
     "BOOL": ("bool", "|b1"),
 }
 
+_LONGEST_HEADER = 100_000_000  # the limit of the safetensors package
+
 
 def read_tensors(path: Path) -> list[StoredTensor]:
     """List the tensors of a file from its header.
@@ -59,7 +61,7 @@ def read_tensors(path: Path) -> list[StoredTensor]:
         try:
             dtype_code, shape = str(entry["dtype"]), tuple(int(side) for side in entry["shape"])
             begin, end = (int(offset) for offset in entry["data_offsets"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise SourceError(_damaged(path, f"tensor '{name}' has the entry {str(entry)[:80]}")) from None
         if not (0 <= begin <= end and min(shape, default=0) >= 0):
             raise SourceError(_damaged(path, f"tensor '{name}' has shape {shape} and offsets {begin} to {end}"))
@@ -82,7 +84,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
         with path.open("rb") as file:
             length_bytes = file.read(8)
             length = int.from_bytes(length_bytes, "little")
-            if len(length_bytes) < 8 or length > size - 8:
+            if len(length_bytes) < 8 or length > min(size - 8, _LONGEST_HEADER):
                 raise SourceError(
                     f"'{path}' is no safetensors file, or truncated: its header length reads {length} bytes, the file has "
                     f"{size}. Check what the file is, or download it again."
@@ -92,7 +94,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
         raise SourceError(f"cannot read '{path}': {error.strerror or error}.") from error
     try:
         header = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise SourceError(_damaged(path, "its header is not a JSON object"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from functools import partial
@@ -44,6 +45,7 @@ def read_tensors(path: Path) -> tuple[list[StoredTensor], bool]:
                 dtype=dtype_name(tensor),
                 read=row_reader(partial(_itself, tensor)),
                 tied_to=None if tied_to == name else tied_to,
+                unreadable="meta" if tensor.device.type == "meta" else None,
             )
         )
     return tensors, nested
@@ -57,8 +59,10 @@ def _load(path: Path) -> Any:
     import torch
 
     try:
-        # Memory mapping needs the zip format; files from before torch 1.6 are one pickle and are read whole.
-        return torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():  # torch's remarks on formats would stand beside the one line of ours
+            warnings.simplefilter("ignore", UserWarning)
+            # Memory mapping needs the zip format; files from before torch 1.6 are one pickle and are read whole.
+            return torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
             raise SourceError(

@@ -1,0 +1,193 @@
+"""Tiny seeded models, and the containers a model is kept in; shared by the tests that read weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+# Wide enough that every kind of layer has a fit: 64 eigenvalues, 32 for the keys and values of grouped queries.
+WIDTH, DEPTH, VOCABULARY = 64, 2, 128
+
+
+def heavy_tailed(rows: int, cols: int, seed: int = 0) -> np.ndarray:
+    """A float32 matrix with columns of Pareto-distributed length, so that its spectrum has a tail."""
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((rows, cols)) * (1.0 - rng.random(cols)) ** (-1.0 / 3.0)).astype(np.float32)
+
+
+def small_weights(blocks: int = 4) -> dict[str, np.ndarray]:
+    """A state dict without torch: an embedding, numbered blocks and a head."""
+    middle = {f"layers.{i}.fc.weight": heavy_tailed(60, 40, seed=i) for i in range(blocks)}
+    return {"embed.weight": heavy_tailed(150, 40, seed=91), **middle, "head.weight": heavy_tailed(50, 40, seed=92)}
+
+
+def write_small(path: Path, **changes: np.ndarray) -> Path:
+    """Write the small state dict as a safetensors file; keyword arguments replace or add tensors, dots as ``__``."""
+    from safetensors.numpy import save_file
+
+    save_file({**small_weights(), **{name.replace("__", "."): value for name, value in changes.items()}}, path)
+    return path
+
+
+def gpt2() -> torch.nn.Module:
+    """GPT-2: dense layers stored as (in, out), the head tied to the embedding."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    return _seeded(
+        GPT2LMHeadModel,
+        GPT2Config(
+            n_embd=WIDTH, n_layer=DEPTH, n_head=4, vocab_size=VOCABULARY, n_positions=48, bos_token_id=0, eos_token_id=0
+        ),
+    )
+
+
+def llama() -> torch.nn.Module:
+    """Llama with grouped-query attention and an output layer of its own."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return _seeded(LlamaForCausalLM, LlamaConfig(**_decoder(), tie_word_embeddings=False))
+
+
+def mixtral() -> torch.nn.Module:
+    """Mixtral: the experts of a block stacked in one three-dimensional parameter."""
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    return _seeded(MixtralForCausalLM, MixtralConfig(**_decoder(), num_local_experts=4))
+
+
+def bert() -> torch.nn.Module:
+    """BERT, the encoder."""
+    from transformers import BertConfig, BertModel
+
+    return _seeded(BertModel, BertConfig(**_encoder(), vocab_size=VOCABULARY, max_position_embeddings=48))
+
+
+def vit() -> torch.nn.Module:
+    """A vision transformer: a convolution cuts the patches, positions are a three-dimensional parameter."""
+    from transformers import ViTConfig, ViTModel
+
+    return _seeded(ViTModel, ViTConfig(**_encoder(), image_size=32, patch_size=8))
+
+
+def resnet() -> torch.nn.Module:
+    """A residual network: convolutions and batch norms."""
+    from transformers import ResNetConfig, ResNetModel
+
+    return _seeded(ResNetModel, ResNetConfig(embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic"))
+
+
+MODELS = {"gpt2": gpt2, "llama": llama, "mixtral": mixtral, "bert": bert, "vit": vit, "resnet": resnet}
+
+
+def _decoder() -> dict[str, Any]:
+    sizes = {"hidden_size": WIDTH, "intermediate_size": 96, "num_hidden_layers": DEPTH, "vocab_size": VOCABULARY}
+    return {**sizes, "num_attention_heads": 4, "num_key_value_heads": 2}
+
+
+def _encoder() -> dict[str, Any]:
+    return {"hidden_size": WIDTH, "intermediate_size": 96, "num_hidden_layers": DEPTH, "num_attention_heads": 4}
+
+
+def _seeded(kind: Any, config: Any) -> torch.nn.Module:
+    import torch
+
+    torch.manual_seed(0)
+    model: torch.nn.Module = kind(config)
+    return model.eval()
+
+
+# A container is a function of a model and an empty folder; what it returns is given to ``spectra.analyze``.
+
+
+def as_module(model: Any, folder: Path) -> Any:
+    return model
+
+
+def as_mapping(model: Any, folder: Path) -> Any:
+    return model.state_dict()
+
+
+def as_mapping_of_arrays(model: Any, folder: Path) -> Any:
+    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+
+
+def as_safetensors_folder(model: Any, folder: Path) -> Any:
+    from safetensors.torch import save_file
+
+    save_file(untied(model), folder / "model.safetensors", metadata={"format": "pt"})
+    model.config.save_pretrained(folder)
+    return folder
+
+
+def as_safetensors_shards(model: Any, folder: Path) -> Any:
+    from safetensors.torch import save_file
+
+    return _in_three_shards(untied(model), model, folder, "model-{}-of-00003.safetensors", save_file)
+
+
+def as_safetensors_file(model: Any, folder: Path) -> Any:
+    from safetensors.torch import save_file
+
+    save_file(untied(model), folder / "weights.safetensors")
+    return folder / "weights.safetensors"
+
+
+def as_torch_folder(model: Any, folder: Path) -> Any:
+    import torch
+
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    model.config.save_pretrained(folder)
+    return folder
+
+
+def as_torch_shards(model: Any, folder: Path) -> Any:
+    import torch
+
+    return _in_three_shards(untied(model), model, folder, "pytorch_model-{}-of-00003.bin", torch.save)
+
+
+def as_torch_file(model: Any, folder: Path) -> Any:
+    import torch
+
+    torch.save(model.state_dict(), folder / "weights.pt")
+    return folder / "weights.pt"
+
+
+CONTAINERS = {
+    "module": as_module,
+    "mapping": as_mapping,
+    "mapping of arrays": as_mapping_of_arrays,
+    "safetensors folder": as_safetensors_folder,
+    "safetensors shards": as_safetensors_shards,
+    "safetensors file": as_safetensors_file,
+    "torch folder": as_torch_folder,
+    "torch shards": as_torch_shards,
+    "torch file": as_torch_file,
+}
+
+
+def untied(model: Any) -> dict[str, Any]:
+    """The state dict with shared storage under its first name only, as ``save_pretrained`` writes it."""
+    seen: set[int] = set()
+    state = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in seen or tensor.numel() == 0:
+            state[name] = tensor
+        seen.add(tensor.data_ptr())
+    return state
+
+
+def _in_three_shards(state: dict[str, Any], model: Any, folder: Path, pattern: str, save: Any) -> Path:
+    weight_map = {name: pattern.format(f"{1 + i * 3 // len(state):05}") for i, name in enumerate(state)}
+    for file in set(weight_map.values()):
+        save({name: state[name] for name in state if weight_map[name] == file}, folder / file)
+    index = "model.safetensors.index.json" if "safetensors" in pattern else "pytorch_model.bin.index.json"
+    (folder / index).write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": weight_map}))
+    model.config.save_pretrained(folder)
+    return folder
