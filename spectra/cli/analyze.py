@@ -61,6 +61,8 @@ def analyze(
     """
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other. Choose one, or use --output DIR, which writes both.")
+    if dry_run and as_csv:
+        raise InputError("--dry-run has no --csv. Choose --json, or leave both out for a table.")
     arguments: dict[str, Any] = {
         "profile": profile,
         "xmin": xmin,
@@ -108,7 +110,8 @@ def _print(report: Report, *, as_json: bool, as_csv: bool, rows: int, no_color: 
 
         from spectra.results.store import report_to_dict
 
-        print(json.dumps(report_to_dict(report), indent=1, ensure_ascii=False, allow_nan=False))
+        # ASCII: valid whatever the encoding of stdout
+        print(json.dumps(report_to_dict(report), indent=1, allow_nan=False))
     elif as_csv:
         from spectra.results.store import layers_csv
 

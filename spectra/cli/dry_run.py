@@ -38,7 +38,7 @@ def dry_run(model: str, arguments: dict[str, Any], *, workers: Any, as_json: boo
     source = open_source(model)
     plan = plan_analysis(source, resolve_settings(**arguments))
     if as_json:
-        print(json.dumps(_as_dict(plan, num_workers), indent=1, ensure_ascii=False))
+        print(json.dumps(_as_dict(plan, num_workers), indent=1))
     else:
         _print_table(source.name, plan, num_workers, no_color=no_color)
     return 0

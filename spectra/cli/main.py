@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 done, but a layer could not be analysed; 2 usage or input 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
@@ -71,6 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks '±' is no reason to fail
     try:
         result = app(arguments, prog_name="spectra", standalone_mode=False)
         if result == INTERRUPTED:  # typer's own translation of Ctrl-C
@@ -81,7 +84,10 @@ def main(arguments: list[str] | None = None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help itself
             print(error.format_message())
             return DONE
-        _say(error.format_message().replace("\n", " "))
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "spectra"
+        message = error.format_message().replace("\n", " ")
+        _say(f"{message}{'' if message.endswith(('.', '?')) else '.'} See '{command} --help'.")
         return USAGE
     except SpectraError as error:
         _say(str(error))
@@ -89,9 +95,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return _leave_now(INTERRUPTED)
-    except BrokenPipeError:  # the reader of a pipe went away: nothing is wrong here
+    except (SystemExit, BrokenPipeError):  # typer's and rich's answer to a reader that left early: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries to write the rest again
+        _say(f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}. Nothing more could be written.")
+        return USAGE
     except Exception as error:
         return _internal(error, debug="--debug" in arguments)
 

@@ -118,7 +118,7 @@ def analyze(
     started, clock = datetime.now(UTC), time.perf_counter()
     source = open_source(model)
     plan = plan_analysis(source, settings)
-    info = model_info(source, plan)
+    info = model_info(source, plan, revision=output is not None)
     run = Run(output, run_header(info, settings), force=force) if output is not None else None
     if run is not None and run.complete is not None:
         return run.complete

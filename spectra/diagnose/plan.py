@@ -14,6 +14,7 @@ from spectra.matrices import WeightMatrices, matrices_of
 from spectra.results.records import AnalysisSettings, ModelInfo, SkippedTensor
 from spectra.sources import Source
 
+_HASHED_AT_ONCE = 2**22  # numbers
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -88,15 +89,16 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
     return _filtered(jobs, skipped, settings)
 
 
-def model_info(source: Source, plan: AnalysisPlan) -> ModelInfo:
+def model_info(source: Source, plan: AnalysisPlan, *, revision: bool) -> ModelInfo:
     """Identify the model by a sample of its weights.
 
     Args:
         source: An opened model.
         plan: Its plan.
+        revision: Find the revision, too; a model in memory is read once for it.
 
     Returns:
-        Name, location and fingerprint.
+        Name, location, fingerprint and revision.
     """
     digest = hashlib.sha256()
     for job in sorted(plan.jobs, key=lambda job: job.tensor.name):  # containers keep them in different orders
@@ -105,7 +107,21 @@ def model_info(source: Source, plan: AnalysisPlan) -> ModelInfo:
         if tensor.size and not tensor.unreadable:
             last = tensor.shape[0]
             digest.update(tensor.read(0, 1).tobytes() + tensor.read(last - 1, last).tobytes())
-    return ModelInfo(source.name, source.location, source.format, digest.hexdigest())
+    found = _revision(source, plan) if revision else ""
+    return ModelInfo(source.name, source.location, source.format, digest.hexdigest(), found)
+
+
+def _revision(source: Source, plan: AnalysisPlan) -> str:
+    digest = hashlib.sha256()
+    for file in source.files:
+        stat = file.stat()
+        digest.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}|".encode())
+    for tensor in [] if source.files else sorted((job.tensor for job in plan.jobs), key=lambda tensor: tensor.name):
+        if tensor.size and not tensor.unreadable:
+            step = max(1, _HASHED_AT_ONCE // (tensor.size // tensor.shape[0]))
+            for start in range(0, tensor.shape[0], step):
+                digest.update(tensor.read(start, min(start + step, tensor.shape[0])).tobytes())
+    return digest.hexdigest()
 
 
 def _reason_by_size(job: WeightMatrices, settings: AnalysisSettings) -> str | None:

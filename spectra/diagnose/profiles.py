@@ -9,6 +9,7 @@ WeightWatcher writes -1, and does not fit depthwise convolutions.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ def resolve_settings(profile: str, **changes: Any) -> AnalysisSettings:
         raise InputError("xmin 'fixed' needs num_tail, a number of values or a fraction; or give the value of xmin itself.")
     for name in ("conv_norm", "min_evals", "xmin_pos", "num_tail"):
         value = getattr(settings, name)
-        if value is not None and not value > 0:
+        if value is not None and not (value > 0 and math.isfinite(value)):
             raise InputError(f"{name}: expected a positive number, got {value}.")
     return settings
 

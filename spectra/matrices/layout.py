@@ -50,7 +50,7 @@ _NOT_ONE_MATRIX = (
 _TRANSPOSED_MODEL_TYPES = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}
 _TRANSPOSED_LAYERS = {"c_attn", "c_proj", "c_fc", "q_attn"}
 
-_EMBEDDING_NAME = re.compile(r"embed|(^|\.)(wte|wpe|shared)$", re.IGNORECASE)
+_EMBEDDING_NAME = re.compile(r"embed|^(wte|wpe|shared)$", re.IGNORECASE)  # in the last component of the layer's name
 
 # A 3-D weight with a longer last axis than this and than its first one is a stack of matrices, not a kernel.
 _LONGEST_SURE_KERNEL = 16
@@ -116,7 +116,9 @@ def matrices_of(tensor: StoredTensor, config: Mapping[str, Any]) -> WeightMatric
     layer_name = tensor.name.removesuffix(".weight")
     if len(tensor.shape) == 2:
         layout = tensor.layout or Layout(OTHER)
-        is_embedding = layout.kind == EMBEDDING or (layout.kind == OTHER and bool(_EMBEDDING_NAME.search(layer_name)))
+        is_embedding = layout.kind == EMBEDDING or (
+            layout.kind == OTHER and bool(_EMBEDDING_NAME.search(layer_name.rsplit(".", 1)[-1]))
+        )
         return WeightMatrices(
             tensor,
             layer_name,
@@ -166,7 +168,7 @@ def _reason_to_skip(tensor: StoredTensor) -> str | None:
     if kind is not None:
         class_name = tensor.layout.class_name if tensor.layout else ""
         return f"{len(tensor.shape)}-dimensional parameter of {class_name}, which is no convolution"
-    if last != "weight" and "." in tensor.name:
+    if last != "weight":
         return f"{len(tensor.shape)}-dimensional and not named '*.weight': no convolution"
     if len(tensor.shape) > 5:
         return f"{len(tensor.shape)} dimensions: convolutions have three to five"

@@ -217,12 +217,15 @@ class ModelInfo:
         format: ``safetensors``, ``torch``, ``module`` or ``mapping``.
         fingerprint: SHA-256 over names, shapes, dtypes and the first and last row of every analysed tensor; the same for
             the same weights in another container.
+        revision: Changes whenever the numbers may have changed, between the sampled rows too: SHA-256 over sizes and
+            modification times of the files, or over all numbers of a model in memory. Empty for a run without folder.
     """
 
     name: str
     location: str
     format: str
     fingerprint: str
+    revision: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ def load(folder: str | os.PathLike[str]) -> Report:
         )
     try:
         return _report_from_dict(content, SavedSpectra(path / SPECTRA))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"'{file}' is damaged: {error}. Run 'spectra analyze' again.") from error
 
 
@@ -248,7 +248,12 @@ def run_header(model: ModelInfo, settings: AnalysisSettings) -> dict[str, Any]:
     Returns:
         Plain values. The location is left out: the same weights elsewhere are the same run.
     """
-    return {"schema_version": SCHEMA_VERSION, "fingerprint": model.fingerprint, "settings": settings.to_dict()}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "fingerprint": model.fingerprint,
+        "revision": model.revision,
+        "settings": settings.to_dict(),
+    }
 
 
 def report_to_dict(report: Report) -> dict[str, Any]:
@@ -360,6 +365,8 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in words how two run headers differ; empty if they do not."""
     if old.get("fingerprint") != new.get("fingerprint"):
         return "of other weights"
+    if old.get("revision") != new.get("revision"):
+        return "of files that changed since, or of a copy of them"
     before, after = old.get("settings", {}), new.get("settings", {})
     changed = [key for key in after if before.get(key) != after[key]]
     if changed:

@@ -35,21 +35,21 @@ def open_path(path: Path, *, name: str, location: str) -> Source:
         return _open_folder(path, name, location)
     # Beside a weights file of this name its model's configuration belongs to it.
     config = _read_json(path.parent / "config.json") if path.name in (_SAFETENSORS, _TORCH) else {}
-    return _open_files([path], name=path.stem if path.stem != "model" else name, location=location, config=config)
+    return _open_file(path, name=path.stem if path.stem != "model" else name, location=location, config=config)
 
 
 def _open_folder(folder: Path, name: str, location: str) -> Source:
     config = _read_json(folder / "config.json")
     for single in (_SAFETENSORS, _TORCH):
         if (folder / single).is_file():
-            return _open_files([folder / single], name=name, location=location, config=config)
+            return _open_file(folder / single, name=name, location=location, config=config)
         if (folder / f"{single}.index.json").is_file():
             return _open_shards(folder / f"{single}.index.json", name=name, location=location, config=config)
     candidates = sorted(folder.glob("*.safetensors")) or sorted(
         file for file in folder.iterdir() if file.suffix in torch_file.SUFFIXES and file.is_file()
     )
     if len(candidates) == 1:
-        return _open_files(candidates, name=name, location=location, config=config)
+        return _open_file(candidates[0], name=name, location=location, config=config)
     if candidates:
         names = ", ".join(f"'{file.name}'" for file in candidates[:6])
         raise SourceError(
@@ -76,44 +76,52 @@ def _open_shards(index: Path, *, name: str, location: str, config: Mapping[str, 
             f"'{index}' names {len(missing)} of {len(files)} shards that are not there: {', '.join(missing[:4])}"
             f"{', …' if len(missing) > 4 else ''}. Download the missing files into the same folder."
         )
-    source = _open_files([index.parent / file for file in files], name=name, location=location, config=config, unwrap=False)
-    lost = sorted(set(weight_map) - {tensor.name for tensor in source.tensors})
+    tensors: list[StoredTensor] = []
+    for file in files:  # a tensor that several shards hold is the one of the shard that the index names
+        tensors += [t for t in _read_file(index.parent / file)[0] if weight_map.get(t.name, file) == file]
+    lost = sorted(set(weight_map) - {tensor.name for tensor in tensors})
     if lost:
         raise SourceError(
             f"'{index}' lists {len(lost)} tensors that its shards do not hold, '{lost[0]}' among them. Download them again."
         )
-    return dataclasses.replace(source, tensors=_renamed(source.tensors, nested=False))
+    paths = [index.parent / file for file in files]
+    return _source(tensors, name=name, location=location, config=config, files=paths)
 
 
-def _open_files(files: list[Path], *, name: str, location: str, config: Mapping[str, Any], unwrap: bool = True) -> Source:
-    tensors: list[StoredTensor] = []
-    nested = False
-    is_torch = files[0].suffix in torch_file.SUFFIXES
-    if not is_torch and files[0].suffix != ".safetensors":
-        raise SourceError(
-            f"'{files[0]}' is not a kind of file that is read. Known: .safetensors, {', '.join(torch_file.SUFFIXES)}."
-        )
-    for file in files:
-        if is_torch:
-            found, nested = torch_file.read_tensors(file)
-        else:
-            found = sorted(safetensors_file.read_tensors(file), key=lambda tensor: model_order(tensor.name))
-        tensors += found
-    if len(files) > 1 and not is_torch:
-        tensors.sort(key=lambda tensor: model_order(tensor.name))
-    if unwrap:
-        tensors = list(_renamed(tensors, nested=nested))
-    tensors = _tied_by_config(tensors, config)
-    return Source(name, location, "torch" if is_torch else "safetensors", tuple(tensors), config)
+def _open_file(file: Path, *, name: str, location: str, config: Mapping[str, Any]) -> Source:
+    tensors, nested = _read_file(file)
+    return _source(tensors, name=name, location=location, config=config, files=[file], nested=nested)
 
 
-def _renamed(tensors: list[StoredTensor] | tuple[StoredTensor, ...], *, nested: bool) -> tuple[StoredTensor, ...]:
+def _read_file(file: Path) -> tuple[list[StoredTensor], bool]:
+    if file.suffix == ".safetensors":
+        return safetensors_file.read_tensors(file), False
+    if file.suffix in torch_file.SUFFIXES:
+        return torch_file.read_tensors(file)
+    raise SourceError(f"'{file}' is not a kind of file that is read. Known: .safetensors, {', '.join(torch_file.SUFFIXES)}.")
+
+
+def _source(
+    tensors: list[StoredTensor],
+    *,
+    name: str,
+    location: str,
+    config: Mapping[str, Any],
+    files: list[Path],
+    nested: bool = False,
+) -> Source:
+    """Put names right, then what depends on them: the order of safetensors, which keep none, and ties."""
     old = [tensor.name for tensor in tensors]
     new = dict(zip(old, unwrapped_names(old, nested=nested), strict=True))
-    return tuple(
+    renamed = [
         dataclasses.replace(tensor, name=new[tensor.name], tied_to=new[tensor.tied_to] if tensor.tied_to else None)
         for tensor in tensors
-    )
+    ]
+    is_safetensors = files[0].suffix == ".safetensors"
+    if is_safetensors:
+        renamed.sort(key=lambda tensor: model_order(tensor.name))
+    tied = tuple(_tied_by_config(renamed, config))
+    return Source(name, location, "safetensors" if is_safetensors else "torch", tied, config, tuple(files))
 
 
 def _tied_by_config(tensors: list[StoredTensor], config: Mapping[str, Any]) -> list[StoredTensor]:

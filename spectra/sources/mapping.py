@@ -48,10 +48,11 @@ def open_mapping(mapping: Mapping[str, Any]) -> Source:
 
 def _stored(name: str, value: Any) -> StoredTensor:
     if hasattr(value, "detach"):
-        from spectra.sources.torch_tensor import dtype_name, row_reader
+        from spectra.sources.torch_tensor import dtype_name, row_reader, unreadable
 
-        unreadable = "meta" if value.device.type == "meta" else None
-        return StoredTensor(name, tuple(value.shape), dtype_name(value), row_reader(lambda: value), unreadable=unreadable)
+        return StoredTensor(
+            name, tuple(value.shape), dtype_name(value), row_reader(lambda: value), unreadable=unreadable(value)
+        )
     array = np.asarray(value)
     wide = np.float64 if array.dtype.name == "float64" else np.float32  # of either byte order
     return StoredTensor(name, array.shape, array.dtype.name, lambda start, stop: array[start:stop].astype(wide, copy=False))

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from spectra.errors import SourceError
 from spectra.sources.names import unwrapped_names
 from spectra.sources.tensors import CONVOLUTION, EMBEDDING, LINEAR, OTHER, TRANSPOSED_CONVOLUTION, Layout, Source, StoredTensor
-from spectra.sources.torch_tensor import dtype_name, row_reader, storage_key
+from spectra.sources.torch_tensor import dtype_name, row_reader, storage_key, unreadable
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,9 @@ def open_module(model: torch.nn.Module) -> Source:
     Returns:
         The source. Shared parameters appear once with data and again as ``tied_to``; a parametrised weight appears as the
         weight that the module computes with, under its plain name.
+
+    Raises:
+        SourceError: A lazy module that has not seen a batch.
     """
     import torch
 
@@ -40,6 +44,8 @@ def open_module(model: torch.nn.Module) -> Source:
             for attribute, get in _weights(module):
                 name = f"{module_name}.{attribute}" if module_name else attribute
                 tensor = get()
+                if torch.nn.parameter.is_lazy(tensor):
+                    raise SourceError(f"'{name}' has no shape yet: run one batch through the lazy module first.")
                 # An effective weight is a new tensor at each call: only the module's identity tells that it is shared.
                 parametrised = attribute not in module._parameters
                 key: Any = (id(module), attribute) if parametrised else storage_key(tensor)
@@ -52,13 +58,14 @@ def open_module(model: torch.nn.Module) -> Source:
                         read=row_reader(get),
                         layout=layout,
                         tied_to=None if first == name else first,
-                        unreadable="meta" if tensor.device.type == "meta" else None,
+                        unreadable=unreadable(tensor),
                     )
                 )
     names = [row.name for row in rows]
     plain = dict(zip(names, unwrapped_names(names), strict=True))
     tensors = tuple(_with_names(row, plain) for row in rows)
-    class_name = type(getattr(model, "_orig_mod", model)).__name__
+    inner = getattr(model, "_orig_mod", model)
+    class_name = type(inner.module if isinstance(getattr(inner, "module", None), torch.nn.Module) else inner).__name__
     return Source(class_name, f"module {class_name}", "module", tensors, _config_of(model))
 
 
@@ -87,7 +94,7 @@ def _weights(module: torch.nn.Module) -> Iterator[tuple[str, Callable[[], torch.
 
 
 def _hooked(module: torch.nn.Module) -> dict[str, Callable[[], torch.Tensor]]:
-    """Weights that the older ``torch.nn.utils.weight_norm`` and ``spectral_norm`` compute in a hook before each forward."""
+    """Weights that ``torch.nn.utils``' older weight_norm and spectral_norm, and prune, compute in a hook before a forward."""
     found: dict[str, Callable[[], torch.Tensor]] = {}
     hooks: list[Any] = list(module._forward_pre_hooks.values())
     for hook in hooks:
@@ -95,6 +102,8 @@ def _hooked(module: torch.nn.Module) -> dict[str, Callable[[], torch.Tensor]]:
             found[hook.name] = partial(hook.compute_weight, module, do_power_iteration=False)
         elif hasattr(hook, "compute_weight"):
             found[hook.name] = partial(hook.compute_weight, module)
+        elif hasattr(hook, "apply_mask"):  # torch.nn.utils.prune
+            found[hook._tensor_name] = partial(hook.apply_mask, module)
     return found
 
 

@@ -91,7 +91,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
                 )
             text = file.read(length)
     except OSError as error:
-        raise SourceError(f"cannot read '{path}': {error.strerror or error}.") from error
+        raise SourceError(f"cannot read '{path}': {error.strerror or error}. Check the file and its permissions.") from error
     try:
         header = json.loads(text)
     except (ValueError, RecursionError):
@@ -115,7 +115,9 @@ def _reader(path: Path, offset: int, shape: tuple[int, ...], stored: str, dtype:
             # Opened anew for every block: thread-safe without a lock, and 20 µs beside a read of megabytes.
             bits = np.fromfile(path, dtype=stored, count=count, offset=offset + start * row_size * itemsize)
         except OSError as error:
-            raise SourceError(f"cannot read '{path}': {error.strerror or error}.") from error
+            raise SourceError(
+                f"cannot read '{path}': {error.strerror or error}. Check the file and its permissions."
+            ) from error
         if len(bits) != count:
             raise SourceError(f"'{path}' became shorter while it was read. Do not write to a checkpoint under analysis.")
         return _widened(bits, dtype).reshape(stop - start, *shape[1:])

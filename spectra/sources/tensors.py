@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -79,6 +80,7 @@ class Source:
         format: ``safetensors``, ``torch``, ``module`` or ``mapping``.
         tensors: Every tensor, of any rank and dtype.
         config: The model's ``config.json``, if there is one.
+        files: The files that hold the numbers; empty for a model in memory.
     """
 
     name: str
@@ -86,3 +88,4 @@ class Source:
     format: str
     tensors: tuple[StoredTensor, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()

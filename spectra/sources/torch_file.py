@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -12,12 +14,14 @@ from typing import Any
 
 from spectra.errors import SourceError
 from spectra.sources.tensors import StoredTensor
-from spectra.sources.torch_tensor import dtype_name, row_reader, storage_key
+from spectra.sources.torch_tensor import dtype_name, row_reader, storage_key, unreadable
 
 SUFFIXES = (".pt", ".pth", ".th", ".bin", ".ckpt")
 
 # Where training scripts keep the weights beside optimizer and scheduler; tried in this order.
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
+
+_IMPORTING_OPCODES = {"GLOBAL", "STACK_GLOBAL", "INST"}
 
 
 def read_tensors(path: Path) -> tuple[list[StoredTensor], bool]:
@@ -45,7 +49,7 @@ def read_tensors(path: Path) -> tuple[list[StoredTensor], bool]:
                 dtype=dtype_name(tensor),
                 read=row_reader(partial(_itself, tensor)),
                 tied_to=None if tied_to == name else tied_to,
-                unreadable="meta" if tensor.device.type == "meta" else None,
+                unreadable=unreadable(tensor),
             )
         )
     return tensors, nested
@@ -64,14 +68,14 @@ def _load(path: Path) -> Any:
             # Memory mapping needs the zip format; files from before torch 1.6 are one pickle and are read whole.
             return torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
+        if _names_code(path):
             raise SourceError(
                 f"'{path}' cannot be loaded without running code stored in it ({_cause(error)}), and Spectra never runs such "
                 "code. Save the state dict alone, best as safetensors, on a machine that trusts the file."
             ) from error
         raise SourceError(f"'{path}' is damaged or not written by torch.save. Check what the file is.") from error
     except OSError as error:
-        raise SourceError(f"cannot read '{path}': {error.strerror or error}.") from error
+        raise SourceError(f"cannot read '{path}': {error.strerror or error}. Check the file and its permissions.") from error
     except (EOFError, RuntimeError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
         # What torch's unpickler raises on bytes that are no pickle; a TorchScript archive says so itself.
         first_line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
@@ -80,9 +84,27 @@ def _load(path: Path) -> Any:
         ) from error
 
 
+def _names_code(path: Path) -> bool:
+    """Look for what a pickle would import, without loading it: torch's refusal does not tell code from damage."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                (member,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
+                content = archive.read(member)
+        else:
+            content = path.read_bytes()
+        stream = io.BytesIO(content)
+        while stream.tell() < len(content):  # files from before torch 1.6 are several pickles one after the other
+            if any(opcode.name in _IMPORTING_OPCODES for opcode, _, _ in pickletools.genops(stream)):
+                return True
+    except (ValueError, OSError, zipfile.BadZipFile):
+        pass  # what follows is no pickle
+    return False
+
+
 def _cause(error: pickle.UnpicklingError) -> str:
     for line in str(error).splitlines():
-        if "GLOBAL" in line or "global" in line:
+        if "GLOBAL" in line:
             return line.strip().removeprefix("WeightsUnpickler error: ")[:110].rstrip(" .")
     return "weights_only loading refused it"
 

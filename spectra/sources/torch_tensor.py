@@ -42,6 +42,22 @@ def row_reader(get: Callable[[], torch.Tensor]) -> Callable[[int, int], NDArray[
     return read
 
 
+def unreadable(tensor: torch.Tensor) -> str | None:
+    """Say why a tensor has no rows to read.
+
+    Args:
+        tensor: Any tensor.
+
+    Returns:
+        ``"meta"``, another reason in words, or ``None`` for ordinary tensors.
+    """
+    if tensor.device.type == "meta":
+        return "meta"
+    if "strided" not in str(tensor.layout):
+        return "sparse storage: pass its to_dense()"
+    return None
+
+
 def storage_key(tensor: torch.Tensor) -> tuple[Any, ...] | None:
     """Identify the memory a tensor views, so that tied weights are found; ``None`` where there is none.
 
@@ -51,6 +67,6 @@ def storage_key(tensor: torch.Tensor) -> tuple[Any, ...] | None:
     Returns:
         Equal for tensors that are the same numbers in the same place.
     """
-    if tensor.device.type == "meta" or tensor.numel() == 0:
+    if unreadable(tensor) or tensor.numel() == 0:
         return None
     return (str(tensor.device), tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)

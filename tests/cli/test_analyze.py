@@ -289,7 +289,6 @@ def test_a_dry_run_writes_nothing(run, model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.xfail(reason="bug: --dry-run ignores --csv and prints the table")
 def test_a_dry_run_prints_csv_or_refuses_it(run, model):
     code, out, _ = run(model, "--dry-run", "--csv")
     assert code == 2 or "layer_name" in out.splitlines()[0].split(",")
@@ -384,9 +383,6 @@ def test_a_reader_that_leaves_early_sees_no_traceback(model, closed_pipe, form):
     assert done.returncode in (0, 1)
 
 
-@pytest.mark.xfail(
-    reason="bug: typer (and rich, for the table) turn the closed pipe into exit code 1, which says a layer failed"
-)
 @pytest.mark.parametrize("form", [[], ["--json"], ["--csv"], ["--dry-run"]], ids=["table", "json", "csv", "dry run"])
 def test_a_reader_that_leaves_early_is_no_failure(model, closed_pipe, form):
     done = in_process(model, "--quiet", *form, capture_output=False, stdout=closed_pipe, stderr=subprocess.PIPE)
@@ -408,9 +404,6 @@ def test_any_layer_name_is_printed_as_it_is(run, tmp_path, name):
     assert json.loads(run(tmp_path / "a.safetensors", "--json")[1])["layers"][0]["layer_name"] == layer
 
 
-@pytest.mark.xfail(
-    reason="bug: '±' and '–' of the table, and names in JSON and CSV, end in an internal error where stdout is ASCII"
-)
 @pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]], ids=["table", "json", "csv"])
 def test_a_stdout_of_few_letters_gets_the_answer_all_the_same(tmp_path, form):
     path = write_small(tmp_path / "a.safetensors", größe__weight=small_weights()["embed.weight"])
@@ -624,7 +617,6 @@ def test_a_dry_run_checks_the_arguments_too(refused, model, arguments):
     assert refused(model, "--dry-run", *arguments)
 
 
-@pytest.mark.xfail(reason="bug: an infinite factor is taken, and gives infinite eigenvalues to every convolution")
 def test_an_infinite_factor_is_refused(refused, model):
     assert refused(model, "--conv-norm", "inf")
 
@@ -690,9 +682,6 @@ def test_a_result_of_other_weights_is_not_replaced(refused, run, model, tmp_path
     assert "of other weights" in refused(other, "--output", tmp_path / "out")
 
 
-@pytest.mark.xfail(
-    reason="bug: the fingerprint samples first and last rows, so weights changed between them get the old answer"
-)
 def test_a_result_is_not_returned_for_weights_that_broke_in_the_middle(run, model, tmp_path):
     assert run(model, "--output", tmp_path / "out")[0] == 0
     head = small_weights()["head.weight"]

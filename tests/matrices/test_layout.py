@@ -267,9 +267,6 @@ def test_a_position_embedding_of_three_dimensions_is_no_convolution(name):
     assert reason(name, (1, 197, 64))
 
 
-@pytest.mark.xfail(
-    reason="bug: a name without a dot counts as '*.weight': an image encoder's (1, 64, 64, 768) is 49152 matrices"
-)
 def test_a_position_embedding_of_four_dimensions_is_no_convolution():
     assert reason("pos_embed", (1, 64, 64, 768))
 

@@ -113,7 +113,6 @@ def test_wrappers_prefixes_go_from_files_and_from_shards(tmp_path):
     assert [sorted(found) for found in wrapped(tmp_path)] == [sorted(NAMES)] * 2
 
 
-@pytest.mark.xfail(reason="bug: safetensors are put into model order by their names with prefixes, which hide the head")
 def test_wrapped_models_come_in_model_order_too(tmp_path):
     assert wrapped(tmp_path) == (NAMES, NAMES)
 
@@ -158,7 +157,6 @@ def test_damaged_json_beside_the_weights_is_named(content, message, file, tmp_pa
         open_source(tmp_path)
 
 
-@pytest.mark.xfail(reason="bug: a tensor that two shards hold is listed, analysed and averaged twice")
 def test_a_tensor_in_two_shards_is_taken_from_the_one_the_index_names(tmp_path):
     state = weights()
     in_shards(tmp_path, state)

@@ -173,7 +173,6 @@ def test_a_model_on_the_gpu_gives_the_same_rows_and_stays_there():
     assert {parameter.device.type for parameter in model.parameters()} == {"cuda"}
 
 
-@pytest.mark.xfail(reason="bug: 'weight_orig' of torch.nn.utils.prune is taken for a parametrisation that is known elsewhere")
 def test_a_pruned_weight_is_the_one_the_layer_computes_with():
     from torch.nn.utils import prune
 
@@ -184,7 +183,6 @@ def test_a_pruned_weight_is_the_one_the_layer_computes_with():
     np.testing.assert_allclose(report.eigenvalues("0"), expected, rtol=1e-9)
 
 
-@pytest.mark.xfail(reason="bug: torch's ValueError for an uninitialised parameter reaches the user", raises=ValueError)
 def test_a_lazy_module_that_has_no_shape_yet_is_refused():
     with pytest.raises(spectra.SpectraError):
         spectra.analyze(nn.Sequential(nn.LazyLinear(20), nn.Linear(20, 20)))

@@ -63,11 +63,13 @@ def alpha_by_depth(report: Report, *, wide: bool = False) -> Figure:
         axes.set_ylim(bottom=min(1.0, min(point.layer.alpha for point in points)))
         axes.xaxis.get_major_locator().set_params(integer=True)
         _name_the_ends(axes, points)
-        axes.set_title(report.model.name, loc="left")
+        axes.set_title(report.model.name, loc="left", parse_math=False)
         if wide:
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+            legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         else:
-            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+            legend = figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        for text in legend.get_texts():  # names of layers are no formulas
+            text.set_parse_math(False)
     return figure
 
 

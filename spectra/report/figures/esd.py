@@ -85,7 +85,7 @@ def esd(report: Report, layer_name: str, *, wide: bool = False) -> Figure:
         axes.set_ylim(filled.min() / 4.0, filled.max() * 8.0)
         axes.set_xlabel(r"eigenvalue $\lambda$")
         axes.set_ylabel(r"density $\rho(\lambda)$")
-        figure.suptitle(layer_name, x=0.02, ha="left", fontsize=8)
+        figure.suptitle(layer_name, x=0.02, ha="left", fontsize=8, parse_math=False)
         axes.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none")
     return figure
 
