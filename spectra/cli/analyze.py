@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from spectra.errors import InputError
 
@@ -16,76 +16,73 @@ if TYPE_CHECKING:
     from spectra.results.report import Report
 
 
+_EXAMPLES = """\b
+Examples:
+  spectra analyze ./my-model
+  spectra analyze ./my-model --output report --include '*.self_attn.*'
+  spectra analyze demo --json > report.json"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("model")
+@click.option("--include", multiple=True, metavar="GLOB", help="Only layers whose name matches; repeatable.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out layers that match; repeatable.")
+@click.option("--dry-run", is_flag=True, help="List what would be analysed, its cost and memory; read no weights.")
+@click.option("--profile", default="default", metavar="NAME", show_default=True, help="default or weightwatcher.")
+@click.option("--xmin", metavar="S", help="Where tails start: ks, median, hill, fixed or a number.  [default: ks]")
+@click.option("--xmin-pos", type=float, metavar="X", help="For median: rank n / X.  [default: 2]")
+@click.option("--num-tail", type=float, metavar="K", help="For hill and fixed: tail size, or a fraction below 1.")
+@click.option("--precision", metavar="P", help="float64 or float32.  [default: float64]")
+@click.option("--method", metavar="M", help="auto, gram or svd.  [default: auto]")
+@click.option("--conv-norm", type=float, metavar="X", help="Factor on eigenvalues of convolutions.  [default: 1.0]")
+@click.option("--min-evals", type=int, metavar="N", help="Fewest eigenvalues for a fit.  [default: 8]")
+@click.option("--workers", default="auto", metavar="N", show_default=True, help="Worker threads.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="DIR", help="Result folder; the same command continues a run."
+)
+@click.option("--force", is_flag=True, help="Write into DIR whatever it holds.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV, all columns.")
+@click.option(
+    "--rows", type=click.IntRange(min=0), default=20, metavar="N", show_default=True, help="Layers shown in the table."
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no hints.")
+@click.option("--no-color", is_flag=True, help="No colour; NO_COLOR does the same.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
 def analyze(
-    model: Annotated[str, typer.Argument(help="Checkpoint folder or file, hub id, or 'demo'.", metavar="MODEL")],
-    include: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Only layers whose name matches; repeatable.")
-    ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Leave out layers that match; repeatable.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what would be analysed, its cost and memory; read no weights.")
-    ] = False,
-    profile: Annotated[str, typer.Option(metavar="NAME", help="default or weightwatcher.")] = "default",
-    xmin: Annotated[
-        str | None, typer.Option(metavar="S", help="Where tails start: ks, median, hill, fixed or a number.  [default: ks]")
-    ] = None,
-    xmin_pos: Annotated[float | None, typer.Option(metavar="X", help="For median: rank n / X.  [default: 2]")] = None,
-    num_tail: Annotated[
-        float | None, typer.Option(metavar="K", help="For hill and fixed: tail size, or a fraction below 1.")
-    ] = None,
-    precision: Annotated[str | None, typer.Option(metavar="P", help="float64 or float32.  [default: float64]")] = None,
-    method: Annotated[str | None, typer.Option(metavar="M", help="auto, gram or svd.  [default: auto]")] = None,
-    conv_norm: Annotated[
-        float | None, typer.Option(metavar="X", help="Factor on eigenvalues of convolutions.  [default: 1.0]")
-    ] = None,
-    min_evals: Annotated[int | None, typer.Option(metavar="N", help="Fewest eigenvalues for a fit.  [default: 8]")] = None,
-    workers: Annotated[str, typer.Option(metavar="N", help="Worker threads.")] = "auto",
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Result folder; the same command continues an interrupted run.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write into DIR whatever it holds.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV, all columns.")] = False,
-    rows: Annotated[int, typer.Option(metavar="N", min=0, help="Layers shown in the table.")] = 20,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no hints.")] = False,
-    no_color: Annotated[bool, typer.Option("--no-color", help="No colour; NO_COLOR does the same.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")] = False,
+    model: str,
+    *,
+    dry_run: bool,
+    workers: str,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    as_csv: bool,
+    rows: int,
+    quiet: bool,
+    no_color: bool,
+    debug: bool,
+    **settings: Any,
 ) -> int:
     """Fit the heavy tail of every weight matrix of a checkpoint.
 
-    spectra analyze ./my-model
-
-    spectra analyze ./my-model --output report --include '*.self_attn.*'
-
-    spectra analyze demo --json > report.json
+    MODEL is a checkpoint folder or file, a hub id, or 'demo'.
     """
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other. Choose one, or use --output DIR, which writes both.")
     if dry_run and as_csv:
         raise InputError("--dry-run has no --csv. Choose --json, or leave both out for a table.")
-    arguments: dict[str, Any] = {
-        "profile": profile,
-        "xmin": xmin,
-        "include": include or (),
-        "exclude": exclude or (),
-        "precision": precision,
-        "method": method,
-        "conv_norm": conv_norm,
-        "min_evals": min_evals,
-        "xmin_pos": xmin_pos,
-        "num_tail": num_tail,
-    }
     num_workers = _number_of_workers(workers)
     if dry_run:
         from spectra.cli.dry_run import dry_run as show
 
-        return show(model, arguments, workers=num_workers, as_json=as_json, no_color=no_color)
+        return show(model, settings, workers=num_workers, as_json=as_json, no_color=no_color)
 
     from spectra.diagnose.analyze import analyze as run
 
     try:
         with _progress_bar(hidden=quiet or not sys.stderr.isatty()) as progress:
-            report = run(model, **arguments, workers=num_workers, output=output, force=force, progress=progress)
+            report = run(model, **settings, workers=num_workers, output=output, force=force, progress=progress)
     except KeyboardInterrupt:
         if output is not None:
             print(f"Finished layers are kept in '{output}'; the same command continues there.", file=sys.stderr)

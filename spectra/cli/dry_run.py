@@ -33,7 +33,6 @@ def dry_run(model: str, arguments: dict[str, Any], *, workers: Any, as_json: boo
     from spectra.diagnose.profiles import resolve_settings
     from spectra.sources import open_source
 
-    arguments = {**arguments, "include": tuple(arguments["include"]), "exclude": tuple(arguments["exclude"])}
     num_workers = resolve_workers(workers)
     source = open_source(model)
     plan = plan_analysis(source, resolve_settings(**arguments))

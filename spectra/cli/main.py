@@ -11,10 +11,8 @@ import os
 import sys
 import tempfile
 import traceback
-from typing import Annotated
 
-import typer
-from typer.exceptions import TyperException
+import click
 
 from spectra._version import __version__
 from spectra.cli.analyze import analyze
@@ -23,43 +21,26 @@ from spectra.errors import SpectraError
 
 DONE, FAILED, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 70, 130
 
-app = typer.Typer(
-    name="spectra",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+
+@click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done; 1 done, but a layer could not be analysed; 2 usage or input error; 70 internal error; "
     "130 interrupted.",
 )
+@click.version_option(__version__, message="%(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
+def app(debug: bool) -> None:
+    r"""Spectral diagnostics of neural networks.
 
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")] = False,
-) -> None:
-    """Spectral diagnostics of neural networks.
-
-    Analyse a checkpoint:        spectra analyze ./my-model --output report
-
-    Try it on a small real model: spectra analyze demo
-
-    Make a figure of a report:   spectra plot report alpha-by-depth
+    \b
+    Analyse a checkpoint:          spectra analyze ./my-model --output report
+    Try it on a small real model:  spectra analyze demo
+    Make a figure of a report:     spectra plot report alpha-by-depth
     """
 
 
-app.command()(analyze)
-app.command()(plot)
+app.add_command(analyze)
+app.add_command(plot)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,15 +56,13 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks '±' is no reason to fail
     try:
-        result = app(arguments, prog_name="spectra", standalone_mode=False)
-        if result == INTERRUPTED:  # typer's own translation of Ctrl-C
-            raise KeyboardInterrupt
+        result = app.main(arguments, prog_name="spectra", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
-    except TyperException as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help itself
-            print(error.format_message())
-            return DONE
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return DONE
+    except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "spectra"
         message = error.format_message().replace("\n", " ")
@@ -92,10 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
     except SpectraError as error:
         _say(str(error))
         return USAGE
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
         return _leave_now(INTERRUPTED)
-    except (SystemExit, BrokenPipeError):  # typer's and rich's answer to a reader that left early: nothing is wrong
+    except (SystemExit, BrokenPipeError):  # click's and rich's answer to a reader that left early: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:

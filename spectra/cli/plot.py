@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from spectra.errors import InputError, did_you_mean
 
-FIGURES = {
-    "esd": "log-log density of one layer's eigenvalues with the fitted tail",
-    "alpha-by-depth": "alpha of every layer along the model, by kind of layer",
-}
+FIGURES = ("esd", "alpha-by-depth")
 FORMATS = ("png", "pdf", "svg")
 
 
-def plot(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Result folder of 'spectra analyze --output DIR'.")],
-    figure: Annotated[str, typer.Argument(metavar="FIGURE", help="One of: " + ", ".join(FIGURES) + ".")],
-    layer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="For esd: which layer.  [default: the worst reliable fit]")
-    ] = None,
-    formats: Annotated[str, typer.Option("--format", metavar="F,F", help="png, pdf and svg.")] = ",".join(FORMATS),
-    output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.  [default: DIR/figures]")] = None,
-    wide: Annotated[bool, typer.Option("--wide", help="Text width (6.75 in) instead of one column (3.25 in).")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")] = False,
-) -> int:
-    """Draw a figure of a report, ready for a paper.
+_EXAMPLES = """\b
+Examples:
+  spectra plot report alpha-by-depth
+  spectra plot report esd --layer encoder.layer.0.attention.self.query --format pdf"""
 
-    spectra plot report alpha-by-depth
 
-    spectra plot report esd --layer encoder.layer.0.attention.self.query --format pdf
+@click.command(epilog=_EXAMPLES)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("figure", metavar="FIGURE")
+@click.option("--layer", metavar="NAME", help="For esd: which layer.  [default: the worst reliable fit]")
+@click.option("--format", "formats", default=",".join(FORMATS), metavar="F,F", show_default=True, help="png, pdf and svg.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where to write.  [default: DIR/figures]")
+@click.option("--wide", is_flag=True, help="Text width (6.75 in) instead of one column (3.25 in).")
+@click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
+def plot(folder: Path, figure: str, *, layer: str | None, formats: str, output: Path | None, wide: bool, debug: bool) -> int:
+    r"""Draw a figure of a report, ready for a paper.
+
+    DIR is the result folder of 'spectra analyze MODEL --output DIR'. FIGURE is one of:
+
+    \b
+    esd             density of one layer's eigenvalues with the fitted tail
+    alpha-by-depth  alpha of every layer along the model, by kind of layer
     """
     if figure not in FIGURES:
         raise InputError(f"unknown figure '{figure}'.{did_you_mean(figure, FIGURES)} Known: {', '.join(FIGURES)}.")
@@ -51,5 +53,5 @@ def plot(
         drawn, stem = figures.alpha_by_depth(report, wide=wide), figure
     target = output or folder / "figures"
     for path in figures.write(drawn, target, stem, wanted):
-        typer.echo(path)
+        click.echo(path)
     return 0

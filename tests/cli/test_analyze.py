@@ -603,7 +603,7 @@ def test_a_name_that_is_no_path_and_no_model_is_one_line(refused, name):
         (["--include", "layer.*"], "include pattern 'layer.*' matches none of the 6 layers."),
         (["--exclude", "layer.*"], "exclude pattern 'layer.*' matches none of the 6 layers."),
         (["--exclude", "*"], "include and exclude leave no layer to analyse. Loosen one of them"),
-        (["--outptu", "x"], "No such option: --outptu (Possible options: --output)"),
+        (["--outptu", "x"], "No such option '--outptu'. Did you mean '--output'? See"),
         (["--output"], "Option '--output' requires an argument."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
