@@ -30,7 +30,7 @@ DONE, FAILED, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 70, 130
 @click.version_option(__version__, message="%(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
 def app(debug: bool) -> None:
-    r"""Spectral diagnostics of neural networks.
+    """Spectral diagnostics of neural networks.
 
     \b
     Analyse a checkpoint:          spectra analyze ./my-model --output report

@@ -27,7 +27,7 @@ Examples:
 @click.option("--wide", is_flag=True, help="Text width (6.75 in) instead of one column (3.25 in).")
 @click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
 def plot(folder: Path, figure: str, *, layer: str | None, formats: str, output: Path | None, wide: bool, debug: bool) -> int:
-    r"""Draw a figure of a report, ready for a paper.
+    """Draw a figure of a report, ready for a paper.
 
     DIR is the result folder of 'spectra analyze MODEL --output DIR'. FIGURE is one of:
 

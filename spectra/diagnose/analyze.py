@@ -15,7 +15,7 @@ import numpy as np
 
 from spectra._version import __version__
 from spectra.diagnose.engines import local
-from spectra.diagnose.layer import diagnose_layer
+from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.plan import model_info, plan_analysis
 from spectra.diagnose.profiles import as_patterns, resolve_settings
 from spectra.diagnose.summary import summarize
@@ -130,15 +130,16 @@ def analyze(
     if progress:
         progress(Progress("", len(done), len(plan.jobs), share))
     try:
-        for job, (row, values) in local.run(
-            partial(diagnose_layer, settings=settings), waiting, cost=_cost, workers=num_workers
+        for batch, results in local.run(
+            partial(diagnose_layers, settings=settings), batches(waiting), cost=_cost, workers=num_workers
         ):
-            done[job.matrix_name] = (row, values)
-            if run:
-                run.add(row, values)
-            share += job.flops / total
-            if progress:
-                progress(Progress(job.layer_name, len(done), len(plan.jobs), min(share, 1.0)))
+            for job, (row, values) in zip(batch, results, strict=True):
+                done[job.matrix_name] = (row, values)
+                if run:
+                    run.add(row, values)
+                share += job.flops / total
+                if progress:
+                    progress(Progress(job.layer_name, len(done), len(plan.jobs), min(share, 1.0)))
         layers = tuple(done[job.matrix_name][0] for job in plan.jobs)
         spectra = {job.matrix_name: values for job in plan.jobs if (values := done[job.matrix_name][1]) is not None}
         report = Report(
@@ -177,8 +178,8 @@ def resolve_workers(workers: int | Literal["auto"]) -> int:
     return workers
 
 
-def _cost(job: WeightMatrices) -> float:
-    return job.flops
+def _cost(batch: Sequence[WeightMatrices]) -> float:
+    return sum(job.flops for job in batch)
 
 
 def _environment(started: datetime, seconds: float, workers: int) -> dict[str, Any]:

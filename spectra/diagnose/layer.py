@@ -1,15 +1,27 @@
-"""One weight → its row of the report: spectrum, fit, metrics, label, and what went wrong."""
+"""Weights → their rows of the report: spectrum, fit, metrics, label, and what went wrong."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 
 from spectra.errors import NonFiniteWeightsError, SpectraError, TooFewEigenvaluesError
-from spectra.esd.eigenvalues import AnyArray, FloatArray, Method, Precision, ReadRows, Spectrum, pool, spectrum
+from spectra.esd.eigenvalues import (
+    AnyArray,
+    FloatArray,
+    Method,
+    Precision,
+    ReadRows,
+    Spectrum,
+    pool,
+    spectra_together,
+    stack_size,
+)
 from spectra.esd.hill import alpha_hill
 from spectra.esd.norms import log10_alpha_norm, norm_metrics, spectral_entropy
 from spectra.esd.power_law import PowerLawFit, fit_power_law
@@ -25,29 +37,79 @@ MIN_EVALS_FOR_LABEL = 50
 _SMALL_SAMPLE, _SMALL_SAMPLE_MIN_TAIL = 20, 8
 
 
-def diagnose_layer(matrices: WeightMatrices, settings: AnalysisSettings) -> tuple[LayerDiagnostics, FloatArray | None]:
-    """Analyse one weight. What is wrong with it becomes its status; nothing is raised for it.
+def diagnose_layers(
+    batch: Sequence[WeightMatrices], settings: AnalysisSettings
+) -> list[tuple[LayerDiagnostics, FloatArray | None]]:
+    """Analyse weights. What is wrong with one becomes its status; nothing is raised for it.
 
     Args:
-        matrices: The weight's matrices, not yet read.
+        batch: Not yet read. Several dense weights must have equal smaller sides; see :func:`batches`.
         settings: Resolved settings.
 
     Returns:
-        The row, and the eigenvalues of all its matrices: shape ``(num_eigenvalues,)``, ascending, times ``conv_norm``
-        for convolutions; ``None`` where there is no spectrum.
+        For each weight its row, and the eigenvalues of all its matrices: shape ``(num_eigenvalues,)``, ascending, times
+        ``conv_norm`` for convolutions; ``None`` where there is no spectrum.
     """
+    readable = [m for m in batch if not m.tensor.unreadable and m.num_eigenvalues]
+    spectra = dict(zip(map(id, readable), _spectra_of(readable, settings), strict=True))
+    return [_diagnosed(matrices, spectra.get(id(matrices)), settings) for matrices in batch]
+
+
+def batches(jobs: Iterable[WeightMatrices]) -> list[list[WeightMatrices]]:
+    """Group weights whose matrices are better decomposed together.
+
+    Args:
+        jobs: In any order.
+
+    Returns:
+        Batches of dense weights of equal, small smaller side; every other weight by itself.
+    """
+    result: list[list[WeightMatrices]] = []
+    open_batches: dict[int, list[WeightMatrices]] = {}
+    for job in jobs:
+        small = min(job.num_rows, job.num_cols)
+        size = stack_size(small) if len(job.tensor.shape) == 2 else 1
+        batch = open_batches.get(small) if size > 1 else None
+        if batch is None or len(batch) == size:
+            batch = []
+            result.append(batch)
+            if size > 1:
+                open_batches[small] = batch
+        batch.append(job)
+    return result
+
+
+def _spectra_of(batch: Sequence[WeightMatrices], settings: AnalysisSettings) -> Iterator[Spectrum | Exception]:
+    together = partial(spectra_together, precision=cast(Precision, settings.precision), method=cast(Method, settings.method))
+    if all(len(matrices.tensor.shape) == 2 for matrices in batch):
+        yield from together((matrices.tensor.read, (matrices.num_rows, matrices.num_cols)) for matrices in batch)
+        return
+    for matrices in batch:
+        try:
+            shape = (matrices.num_rows, matrices.num_cols)
+            parts: list[Spectrum] = []
+            for part in together((_rows_of(matrix), shape) for matrix in read_matrices(matrices)):
+                if isinstance(part, Exception):
+                    raise part
+                parts.append(part)
+            yield pool(parts, max(shape)).scaled(settings.conv_norm)
+        except (SpectraError, OSError) as error:
+            yield error
+
+
+def _diagnosed(
+    matrices: WeightMatrices, found: Spectrum | Exception | None, settings: AnalysisSettings
+) -> tuple[LayerDiagnostics, FloatArray | None]:
     row = _known_before_reading(matrices)
     if matrices.tensor.unreadable:
         return dataclasses.replace(row, status=LayerStatus.META, notes="a shape without numbers: load the weights first"), None
-    if matrices.num_eigenvalues == 0:
+    if found is None:
         return dataclasses.replace(row, status=LayerStatus.EMPTY), None
-    try:
-        result = _spectrum_of(matrices, settings)
-    except NonFiniteWeightsError as error:
-        return dataclasses.replace(row, status=LayerStatus.NONFINITE, notes=str(error)), None
-    except (SpectraError, OSError) as error:
-        return dataclasses.replace(row, status=LayerStatus.UNREADABLE, notes=str(error)), None
-    return _described(row, result, matrices, settings), result.eigenvalues
+    if isinstance(found, Exception):
+        nonfinite = isinstance(found, NonFiniteWeightsError)
+        status = LayerStatus.NONFINITE if nonfinite else LayerStatus.UNREADABLE
+        return dataclasses.replace(row, status=status, notes=str(found)), None
+    return _described(row, found, matrices, settings), found.eigenvalues
 
 
 def _known_before_reading(m: WeightMatrices) -> LayerDiagnostics:
@@ -67,15 +129,6 @@ def _known_before_reading(m: WeightMatrices) -> LayerDiagnostics:
         status=LayerStatus.OK,
         tied_to=", ".join(m.tied_names),
     )
-
-
-def _spectrum_of(matrices: WeightMatrices, settings: AnalysisSettings) -> Spectrum:
-    shape = (matrices.num_rows, matrices.num_cols)
-    precision, method = cast(Precision, settings.precision), cast(Method, settings.method)
-    if len(matrices.tensor.shape) == 2:
-        return spectrum(matrices.tensor.read, shape, precision=precision, method=method)
-    parts = [spectrum(_rows_of(w), shape, precision=precision, method=method) for w in read_matrices(matrices)]
-    return pool(parts, max(shape)).scaled(settings.conv_norm)
 
 
 def _rows_of(array: AnyArray) -> ReadRows:

@@ -71,8 +71,11 @@ def tail_candidates(values: FloatArray, *, min_tail: int = 2, bias_correction: b
     Returns:
         The candidates; ``alphas`` is empty if there is none.
     """
-    distinct, first = np.unique(values, return_index=True)
-    num_below = first.astype(np.float64)
+    # np.unique would sort again, and import numpy.ma on its way.
+    is_first = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=is_first[1:])
+    distinct = values[is_first]
+    num_below = np.flatnonzero(is_first).astype(np.float64)
     num_tail = len(values) - num_below
     with np.errstate(over="ignore"):
         relative_gap = np.diff(distinct) / distinct[:-1]

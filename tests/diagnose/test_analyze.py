@@ -126,7 +126,7 @@ def test_a_model_without_matrices_is_refused():
 def test_weights_that_turn_unreadable_are_a_row_and_not_the_end(tmp_path):
     from safetensors.numpy import save_file
 
-    from spectra.diagnose.layer import diagnose_layer
+    from spectra.diagnose.layer import diagnose_layers
     from spectra.diagnose.plan import plan_analysis
     from spectra.diagnose.profiles import resolve_settings
     from spectra.sources import open_source
@@ -136,6 +136,6 @@ def test_weights_that_turn_unreadable_are_a_row_and_not_the_end(tmp_path):
     settings = resolve_settings("default")
     (job,) = plan_analysis(open_source(file), settings).jobs
     file.write_bytes(file.read_bytes()[:-100])  # somebody writes to the file after its header was read
-    row, values = diagnose_layer(job, settings)
+    ((row, values),) = diagnose_layers([job], settings)
     assert (row.status, values) == ("unreadable", None)
     assert "became shorter" in row.notes
