@@ -53,6 +53,8 @@ def summarize(layers: Sequence[LayerDiagnostics], skipped: Sequence[SkippedTenso
 
 
 def _distribution(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> MetricSummary:
-    low, q25, median, q75, high = (float(q) for q in np.quantile(values, [0.0, 0.25, 0.5, 0.75, 1.0]))
+    # np.quantile's own definition; calling it would import numpy.ma, a tenth of the start of a small analysis.
+    places = np.array([0.0, 0.25, 0.5, 0.75, 1.0]) * (len(values) - 1)
+    low, q25, median, q75, high = map(float, np.interp(places, np.arange(len(values)), np.sort(values)))
     std = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return MetricSummary(len(values), float(values.mean()), std, low, q25, median, q75, high)

@@ -1,0 +1,70 @@
+"""The command line: ``python -m benchmarks [NAME ...] [--repeats N] [--json FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import fit, imports, limit, machine, whole_model
+from benchmarks.answers import AnswersDifferError
+from benchmarks.measure import ChildError, use_few_cores
+from benchmarks.table import Comparison, print_table
+
+NAMES = ("imports", "fit", "limit", "whole")
+
+
+def main() -> int:
+    """Run what was asked for and print it.
+
+    Returns:
+        0, or 1 if answers differ or a measured process failed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and memory beside the peers.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds; medians are compared (default: 5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save all samples")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(NAMES))
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}. Known: {', '.join(NAMES)}.")
+    if arguments.repeats < 1:
+        parser.error(f"--repeats: expected at least 1, got {arguments.repeats}.")
+
+    use_few_cores()
+    try:
+        return _run(arguments.names or list(NAMES), arguments.repeats, arguments.json)
+    except (AnswersDifferError, ChildError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(names: list[str], repeats: int, file: Path | None) -> int:
+    facts = machine.describe()
+    rows: list[Comparison] = []
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="spectra-benchmarks-") as folder:
+        if "imports" in names:
+            lines += imports.run()
+        if "fit" in names:
+            rows += fit.run(repeats)
+        if "limit" in names:
+            limit_rows, limit_lines = limit.run(repeats, Path(folder))
+            rows += limit_rows
+            lines += limit_lines
+        if "whole" in names:
+            rows += whole_model.run(repeats, Path(folder))
+    if rows:
+        print_table(rows)
+    for line in [*lines, machine.in_words(facts)]:
+        print(line)
+    if file is not None:
+        content = {"machine": facts, "repeats": repeats, "rows": [row.to_dict() for row in rows], "notes": lines}
+        file.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
