@@ -19,7 +19,6 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 import spectra
-from spectra.cli.main import main
 from spectra.results.records import column_meanings
 from tests.models import small_weights, write_small
 
@@ -29,33 +28,6 @@ LAYERS = ["embed", "layers.0.fc", "layers.1.fc", "layers.2.fc", "layers.3.fc", "
 @pytest.fixture
 def model(tmp_path):
     return str(write_small(tmp_path / "tiny.safetensors"))
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command in this process; return exit code, stdout and stderr."""
-
-    def run(*arguments):
-        code = main(["analyze", *map(str, arguments)])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def refused(run):
-    """Run a command that must be refused: exit code 2, nothing on stdout, one line on stderr. Return the line."""
-
-    def refused(*arguments):
-        code, out, err = run(*arguments)
-        assert (code, out) == (2, ""), err
-        assert err.startswith("spectra: ")
-        assert err.endswith("\n")
-        assert err.count("\n") == 1
-        assert "Traceback" not in err
-        return err.removeprefix("spectra: ").removesuffix("\n")
-
-    return refused
 
 
 def in_process(*arguments, **options):

@@ -9,7 +9,6 @@ import pytest
 from safetensors.numpy import save_file
 
 import spectra
-from spectra.cli.main import main
 from tests.models import small_weights
 
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-1.", "svg": b"<?xml"}
@@ -28,32 +27,6 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def folder(saved, tmp_path):
     return shutil.copytree(saved, tmp_path / "out")
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command in this process; return exit code, stdout and stderr."""
-
-    def run(*arguments):
-        code = main(["plot", *map(str, arguments)])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def refused(run):
-    """Run a command that must be refused: exit code 2, nothing on stdout, one line on stderr. Return the line."""
-
-    def refused(*arguments):
-        code, out, err = run(*arguments)
-        assert (code, out) == (2, ""), err
-        assert err.startswith("spectra: ")
-        assert err.count("\n") == 1
-        assert "Traceback" not in err
-        return err.removeprefix("spectra: ").removesuffix("\n")
-
-    return refused
 
 
 @pytest.mark.parametrize(
