@@ -76,7 +76,7 @@ def analyze(
             :func:`spectra.fit_power_law`. Default: the profile's, ``"ks"``.
         include: Glob patterns on layer names; only layers that match one are analysed.
         exclude: Glob patterns on layer names to leave out.
-        precision: ``"float64"`` (default) or ``"float32"``, the arithmetic of the decompositions.
+        precision: ``"float64"`` (default) or ``"float32"``, the arithmetic of Gram products and singular values.
         method: ``"auto"`` (default), ``"gram"`` or ``"svd"``; see :mod:`spectra.esd.eigenvalues`.
         conv_norm: Factor on the eigenvalues of convolutions. Default 1.0; WeightWatcher and TempBalance: 0.5.
         min_evals: Fewest eigenvalues for a fit. Default 8, as WeightWatcher.

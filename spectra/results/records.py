@@ -89,7 +89,7 @@ class LayerDiagnostics:
     entropy: float = _column("entropy of the normalised spectrum / ln(rank)", weightwatcher="entropy", default=math.nan)
     num_null: int | None = _column("eigenvalues that are numerically zero, left out of the fit", default=None)
     method: str = _column("gram or svd: the route that gave the eigenvalues", default="")
-    decomposition_dtype: str = _column("arithmetic of the decomposition", default="")
+    decomposition_dtype: str = _column("arithmetic of the Gram product or of the singular values", default="")
     tied_to: str = _column("other parameters that are this weight", default="")
     notes: str = _column("what to know before trusting the row", default="")
 
