@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -119,7 +120,7 @@ def analyze(
     source = open_source(model)
     plan = plan_analysis(source, settings)
     info = model_info(source, plan, revision=output is not None)
-    run = Run(output, run_header(info, settings), force=force) if output is not None else None
+    run = Run(output, run_header(info, settings, version=__version__), force=force) if output is not None else None
     if run is not None and run.complete is not None:
         return run.complete
 
@@ -127,19 +128,19 @@ def analyze(
     waiting = [job for job in plan.jobs if job.matrix_name not in done]
     total = max(plan.flops, 1.0)
     share = 1.0 - sum(job.flops for job in waiting) / total
-    if progress:
-        progress(Progress("", len(done), len(plan.jobs), share))
     try:
-        for batch, results in local.run(
-            partial(diagnose_layers, settings=settings), batches(waiting), cost=_cost, workers=num_workers
-        ):
-            for job, (row, values) in zip(batch, results, strict=True):
-                done[job.matrix_name] = (row, values)
-                if run:
-                    run.add(row, values)
-                share += job.flops / total
-                if progress:
-                    progress(Progress(job.layer_name, len(done), len(plan.jobs), min(share, 1.0)))
+        if progress:
+            progress(Progress("", len(done), len(plan.jobs), share))
+        diagnose = partial(diagnose_layers, settings=settings)
+        with closing(local.run(diagnose, batches(waiting), cost=_cost, workers=num_workers)) as finished:
+            for batch, results in finished:
+                for job, (row, values) in zip(batch, results, strict=True):
+                    done[job.matrix_name] = (row, values)
+                    if run:
+                        run.add(row, values)
+                    share += job.flops / total
+                    if progress:
+                        progress(Progress(job.layer_name, len(done), len(plan.jobs), min(share, 1.0)))
         layers = tuple(done[job.matrix_name][0] for job in plan.jobs)
         spectra = {job.matrix_name: values for job in plan.jobs if (values := done[job.matrix_name][1]) is not None}
         report = Report(

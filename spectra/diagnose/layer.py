@@ -12,6 +12,7 @@ import numpy as np
 
 from spectra.errors import NonFiniteWeightsError, SpectraError, TooFewEigenvaluesError
 from spectra.esd.eigenvalues import (
+    MATRIX_ERRORS,
     AnyArray,
     FloatArray,
     Method,
@@ -93,7 +94,7 @@ def _spectra_of(batch: Sequence[WeightMatrices], settings: AnalysisSettings) -> 
                     raise part
                 parts.append(part)
             yield pool(parts, max(shape)).scaled(settings.conv_norm)
-        except (SpectraError, OSError) as error:
+        except MATRIX_ERRORS as error:
             yield error
 
 
@@ -108,7 +109,8 @@ def _diagnosed(
     if isinstance(found, Exception):
         nonfinite = isinstance(found, NonFiniteWeightsError)
         status = LayerStatus.NONFINITE if nonfinite else LayerStatus.UNREADABLE
-        return dataclasses.replace(row, status=status, notes=str(found)), None
+        reason = str(found) if isinstance(found, SpectraError) else f"{type(found).__name__}: {found}".rstrip(": ")
+        return dataclasses.replace(row, status=status, notes=reason), None
     return _described(row, found, matrices, settings), found.eigenvalues
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -80,13 +81,24 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
             skipped.append(found)
     if not jobs:
         dtypes = ", ".join(sorted({tensor.dtype for tensor in source.tensors})) or "none"
+        first = f"'{skipped[0].name}': {skipped[0].reason}" if skipped else "none has two dimensions"
         raise SourceError(
-            f"'{source.location}' has no weight to analyse: {len(source.tensors)} tensors (dtypes: {dtypes}), none of them a "
-            f"floating-point matrix{' (' + skipped[0].name + ': ' + skipped[0].reason + ')' if skipped else ''}. "
-            "Give a checkpoint with floating-point weights."
+            f"'{source.location}' has no weight to analyse among {len(source.tensors)} tensors (dtypes: {dtypes}); {first}. "
+            "Give a checkpoint with floating-point matrices."
         )
-    jobs = [dataclasses.replace(job, tied_names=tuple(tied.get(job.tensor.name, ()))) for job in jobs]
-    return _filtered(jobs, skipped, settings)
+    layers = Counter(job.layer_name for job in jobs)
+    jobs = [
+        dataclasses.replace(
+            job,
+            tied_names=tuple(tied.get(job.tensor.name, ())),
+            # 'a' and 'a.weight' in one file are one layer name and two matrices.
+            matrix_name=job.tensor.name if layers[job.layer_name] > 1 else job.matrix_name,
+        )
+        for job in jobs
+    ]
+    plan = _filtered(jobs, skipped, settings)
+    place = {tensor.name: number for number, tensor in enumerate(source.tensors)}
+    return AnalysisPlan(plan.jobs, tuple(sorted(plan.skipped, key=lambda tensor: place[tensor.name])))
 
 
 def model_info(source: Source, plan: AnalysisPlan, *, revision: bool) -> ModelInfo:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -47,6 +47,9 @@ METHODS: tuple[Method, ...] = ("auto", "gram", "svd")
 # 16 MiB 1.60 s, 24 MiB 1.59 s, 31 MiB 1.60 s. Where the Gram matrix is larger than that, half its size: adding up the
 # products of thin blocks would cost as much as the products.
 _BLOCK_BYTES = 24 * 2**20
+
+# What may go wrong with one matrix while the others are fine (RuntimeError: torch's word for most of its errors).
+MATRIX_ERRORS = (SpectraError, OSError, MemoryError, RuntimeError, np.linalg.LinAlgError)
 
 # NumPy's gufunc loop (ufunc_object.c) keeps the interpreter lock up to this problem size, which for a stack of k matrices
 # with n rows is k * n. Two matrices of n = 384 on two threads took 9.9 ms one by one, as long as on one thread.
@@ -103,7 +106,7 @@ def eigenvalues(matrix: ArrayLike | torch.Tensor, *, precision: Precision = "flo
         Shape ``(min(rows, cols),)``, float64, ascending, not divided by a dimension. Negative round-off is set to 0.
 
     Raises:
-        InputError: Not two-dimensional, or an unknown precision or method.
+        InputError: Not two-dimensional, complex, or an unknown precision or method.
         NonFiniteWeightsError: A NaN or infinite entry.
 
     Example:
@@ -164,8 +167,8 @@ def spectra_together(
         method: ``"auto"``, ``"gram"`` or ``"svd"``.
 
     Yields:
-        For each matrix, in order, its spectrum; or what went wrong with this one: a ``NonFiniteWeightsError`` or whatever
-        ``SpectraError`` or ``OSError`` its ``read`` raised.
+        For each matrix, in order, its spectrum; or what went wrong with this one, of ``MATRIX_ERRORS``: a
+        ``NonFiniteWeightsError``, what its ``read`` raised, too little memory, no convergence.
 
     Raises:
         InputError: An unknown precision or method.
@@ -177,9 +180,15 @@ def spectra_together(
         chunk = [(read, shape), *islice(iterator, stack_size(min(shape)) - 1)]
         prepared = [_or_error(_prepared, read, shape, precision, method) for read, shape in chunk]
         problems = [problem for problem in prepared if isinstance(problem, _GramProblem)]
-        solved = iter(_solved([problem.gram for problem in problems]))
+        values = _or_error(_solved, [problem.gram for problem in problems])
+        solved = repeat(values) if isinstance(values, Exception) else iter(values)
         for problem in prepared:
-            yield _or_error(_finished, problem, next(solved), method) if isinstance(problem, _GramProblem) else problem
+            if not isinstance(problem, _GramProblem):
+                yield problem
+            elif isinstance(found := next(solved), Exception):
+                yield found
+            else:
+                yield _or_error(_finished, problem, found, method)
 
 
 def stack_size(small: int) -> int:
@@ -238,13 +247,25 @@ def _finished(problem: _GramProblem, values: FloatArray, method: Method) -> Spec
         rank = int(np.count_nonzero(singular > singular[-1] * problem.large * eps))
     rank_loss = None if rank is None else small - rank
     found = Spectrum(values, resolution, "gram", problem.precision, rank, rank_loss, values[:1])
-    return found.scaled(problem.scale**-2)
+    return _unscaled(found, problem.scale)
 
 
-def _or_error(function: Callable[..., Result], *arguments: Any) -> Result | SpectraError | OSError:
+def _unscaled(found: Spectrum, scale: float) -> Spectrum:
+    """Undo a scale of the matrix, unless the eigenvalues then leave the range of float64."""
+    if scale == 1.0 and np.isfinite(found.eigenvalues[-1]):
+        return found
+    with np.errstate(over="ignore", under="ignore"):
+        factor = float(np.float64(1.0) / scale / scale)
+        largest = float(np.float64(found.eigenvalues[-1]) * factor)
+    if not np.isfinite(largest) or (largest == 0.0 and found.eigenvalues[-1] > 0.0):
+        raise NonFiniteWeightsError("the squares of the weights leave the range of float64; rescale or exclude the layer.")
+    return found.scaled(factor)
+
+
+def _or_error(function: Callable[..., Result], *arguments: Any) -> Result | Exception:
     try:
         return function(*arguments)
-    except (SpectraError, OSError) as error:
+    except MATRIX_ERRORS as error:
         return error
 
 
@@ -279,6 +300,10 @@ def _as_array(matrix: Any) -> AnyArray:
         matrix = matrix.detach().to("cpu")
         matrix = (matrix.double() if str(matrix.dtype) == "torch.float64" else matrix.float()).numpy()
     array = np.asarray(matrix)
+    if array.dtype.kind not in "fiub":
+        raise InputError(
+            f"matrix: expected real numbers, got dtype {array.dtype}. Pass real and imaginary parts by themselves."
+        )
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
@@ -348,7 +373,7 @@ def _safe_gram(read: ReadRows, large: int, small: int, precision: str) -> tuple[
 
 def _nonfinite_message(block: AnyArray) -> str:
     num_nan, num_inf = int(np.isnan(block).sum()), int(np.isinf(block).sum())
-    return f"the weights hold {num_nan} NaN and {num_inf} infinite values; repair or exclude the layer."
+    return f"the weights hold at least {num_nan} NaN and {num_inf} infinite values; repair or exclude the layer."
 
 
 def _by_singular_values(read: ReadRows, large: int, small: int, precision: str, scale: float) -> Spectrum:
@@ -365,5 +390,8 @@ def _by_singular_values(read: ReadRows, large: int, small: int, precision: str, 
     singular = np.linalg.svd(factor, compute_uv=False).astype(np.float64)[::-1]
     tolerance = float(singular[-1]) * large * float(np.finfo(precision).eps)
     rank = int(np.count_nonzero(singular > tolerance))
-    values = singular**2
-    return Spectrum(values, tolerance**2, "svd", precision, rank, small - rank, values[:1]).scaled(scale**-2)
+    # Squared at unit scale, so that only the result can leave the range of float64.
+    unit = 2.0 ** -math.frexp(float(singular[-1]))[1] if singular[-1] > 0.0 else 1.0
+    values = (singular * unit) ** 2
+    found = Spectrum(values, (tolerance * unit) ** 2, "svd", precision, rank, small - rank, values[:1])
+    return _unscaled(found, scale * unit)

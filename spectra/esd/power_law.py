@@ -163,7 +163,7 @@ def fit_power_law(
 
     notes = []
     if distance > MAX_KS_DISTANCE:
-        notes.append(f"KS distance {distance:.2f} > {MAX_KS_DISTANCE}")
+        notes.append(f"KS distance {distance:.3f} > {MAX_KS_DISTANCE}")
     if size < MIN_RELIABLE_TAIL:
         notes.append(f"only {size} tail values")
     if start < LOWEST_XMIN_QUANTILE * len(values):
@@ -197,11 +197,11 @@ def parse_xmin(xmin: str | float) -> str | float:
         InputError: Neither.
     """
     known = [s.value for s in XminStrategy]
-    if xmin in known:
+    if isinstance(xmin, str) and xmin in known:
         return xmin
     try:
         value = float(xmin)
-    except ValueError:
+    except (TypeError, ValueError):
         raise InputError(
             f"unknown xmin strategy {xmin!r}.{did_you_mean(str(xmin), known)} Known: {', '.join(known)}, or a number."
         ) from None
@@ -247,9 +247,11 @@ def _require_spread(values: FloatArray, min_tail: int) -> None:
 def _tail_size(num_tail: int | float | None, n: int) -> int:
     if num_tail is None:
         return n // 2
-    size = int(num_tail * n) if 0.0 < num_tail < 1.0 else int(num_tail)
+    if not (num_tail > 0 and math.isfinite(num_tail)):
+        raise InputError(f"num_tail: expected a number of values or a fraction in (0, 1), got {num_tail}.")
+    size = int(num_tail * n) if num_tail < 1.0 else int(num_tail)
     if not 1 <= size <= n:
-        raise InputError(f"num_tail: expected 1 to {n} values or a fraction in (0, 1), got {num_tail}.")
+        raise TooFewEigenvaluesError(f"a tail of {num_tail} needs more than the {n} positive eigenvalues there are.")
     return size
 
 

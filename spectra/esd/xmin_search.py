@@ -80,7 +80,7 @@ def tail_candidates(values: FloatArray, *, min_tail: int = 2, bias_correction: b
     with np.errstate(over="ignore"):
         relative_gap = np.diff(distinct) / distinct[:-1]
     # Of ratios, so that no scale enters; and log1p keeps the digits of close values, which a difference loses.
-    log_values = np.log(distinct / distinct[-1]) if len(distinct) else distinct
+    log_values = _log_ratios(distinct)
     gaps = np.where(relative_gap < 1.0, np.log1p(relative_gap), np.diff(log_values))
     # Sum over the tail of ln(x_j / x_i), as a suffix sum of (values above the gap) x gap: nothing cancels.
     log_sums = np.cumsum((gaps * num_tail[1:])[::-1])[::-1]
@@ -88,6 +88,16 @@ def tail_candidates(values: FloatArray, *, min_tail: int = 2, bias_correction: b
     numerator = num_tail[:num_admissible] - (1.0 if bias_correction else 0.0)
     alphas = 1.0 + numerator / log_sums[:num_admissible]
     return TailCandidates(distinct, log_values, num_below, num_tail, alphas)
+
+
+def _log_ratios(distinct: FloatArray) -> FloatArray:
+    """``ln(values / largest)``, also where the ratio itself is too small for float64."""
+    if len(distinct) == 0:
+        return distinct
+    ratios = distinct / distinct[-1]
+    if ratios[0] > np.finfo(np.float64).tiny:
+        return np.asarray(np.log(ratios))
+    return np.asarray(np.log(distinct) - np.log(distinct[-1]))
 
 
 def search_exhaustively(candidates: TailCandidates) -> tuple[int, float]:

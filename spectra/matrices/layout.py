@@ -8,7 +8,7 @@ GPT-2 ``Conv1D`` weight        ``(in, out)``                             itself;
 embedding                      ``(entries, dim)``                        itself
 convolution, 1-D to 3-D        ``(out, in / groups, *kernel)``           per kernel position and group, pooled
 transposed convolution         ``(in, out / groups, *kernel)``           likewise
-convolution, one channel in    ``(out, 1, *kernel)``                     columns: norms only, no tail to fit
+one channel per group          ``(out, 1, *kernel)``, in or out          vectors: norms only, no tail to fit
 =============================  ========================================  ===================================
 
 A live module tells its kind and groups. A file does not: there a tensor of three to five dimensions named ``*.weight`` is
@@ -42,7 +42,7 @@ from spectra.sources.tensors import (
 _NOT_ONE_MATRIX = (
     (re.compile(r"in_proj_weight"), "fused query, key and value projection, which is not split yet"),
     (re.compile(r"weight_(ih|hh)(_l\d+(_reverse)?)?"), "recurrent gates, which are not split yet"),
-    (re.compile(r"original\d*|weight_[gv]|weight_orig"), "part of a parametrised weight; analyse the live module"),
+    (re.compile(r"original\d*|weight_[gv]|weight_orig|weight_mask"), "part of a parametrised weight; analyse the live module"),
     (re.compile(r"(.*_)?(scales?|absmax|quant_map|SCB|qzeros|g_idx|weight_scale(_inv)?)"), "scales of a quantized weight"),
 )
 
@@ -52,8 +52,9 @@ _TRANSPOSED_LAYERS = {"c_attn", "c_proj", "c_fc", "q_attn"}
 
 _EMBEDDING_NAME = re.compile(r"embed|^(wte|wpe|shared)$", re.IGNORECASE)  # in the last component of the layer's name
 
-# A 3-D weight with a longer last axis than this and than its first one is a stack of matrices, not a kernel.
-_LONGEST_SURE_KERNEL = 16
+# A 3-D weight of a file is a kernel if its last axis is short: at most 16 long and, beyond a few input channels, no longer
+# than their number. Longer ones are stacks of matrices or bilinear forms: better left out, and said, than misread.
+_LONGEST_KERNEL, _FEW_CHANNELS = 16, 4
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class WeightMatrices:
         num_matrices: Kernel positions times groups; 1 for a dense weight.
         groups: Of a convolution.
         is_transposed: A dense weight stored as ``(in, out)``.
-        is_depthwise: One input channel per group: columns instead of matrices.
+        is_depthwise: One input or output channel per group: vectors instead of matrices.
         tied_names: Other parameters that are the same storage.
     """
 
@@ -172,8 +173,10 @@ def _reason_to_skip(tensor: StoredTensor) -> str | None:
         return f"{len(tensor.shape)}-dimensional and not named '*.weight': no convolution"
     if len(tensor.shape) > 5:
         return f"{len(tensor.shape)} dimensions: convolutions have three to five"
-    if len(tensor.shape) == 3 and tensor.shape[2] > max(_LONGEST_SURE_KERNEL, tensor.shape[0]):
-        return "three-dimensional with a long last axis: stacked matrices, which are not split yet"
+    if len(tensor.shape) == 3:
+        _, channels, length = tensor.shape
+        if length > _LONGEST_KERNEL or (length > channels > _FEW_CHANNELS):
+            return "three-dimensional with a long last axis: stacked matrices or a long kernel; analyse the live module"
     return None
 
 
@@ -181,17 +184,17 @@ def _convolution(tensor: StoredTensor, layer_name: str) -> WeightMatrices:
     layout = tensor.layout or Layout(CONVOLUTION)
     first, second, *kernel = tensor.shape
     groups = layout.groups
-    is_depthwise = second == 1
+    is_depthwise = second == 1 or first == groups
     return WeightMatrices(
         tensor,
         layer_name,
         layer_name,
         f"conv{len(kernel)}d",
         # One column per kernel position and group says the same as one per position: the norms add up.
-        num_rows=first if is_depthwise else first // groups,
+        num_rows=first if second == 1 else first // groups,
         num_cols=second,
-        num_matrices=math.prod(kernel) * (1 if is_depthwise else groups),
-        groups=1 if is_depthwise else groups,
+        num_matrices=math.prod(kernel) * (1 if second == 1 else groups),
+        groups=1 if second == 1 else groups,
         is_depthwise=is_depthwise,
     )
 

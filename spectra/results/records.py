@@ -27,7 +27,7 @@ class LayerStatus(StrEnum):
     ZERO = "zero"
     """All weights are zero."""
     DEPTHWISE = "depthwise"
-    """One input channel per group: columns, not matrices; norms, no fit."""
+    """One input or output channel per group: vectors, not matrices; norms, no fit."""
     EMPTY = "empty"
     """A side of length zero."""
     NONFINITE = "nonfinite"

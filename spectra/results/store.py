@@ -25,6 +25,7 @@ from spectra.results.records import (
     SCHEMA_VERSION,
     AnalysisSettings,
     LayerDiagnostics,
+    LayerStatus,
     MetricSummary,
     ModelInfo,
     SkippedTensor,
@@ -141,8 +142,9 @@ class Run:
         if not force:
             self._look_around()
         _made(self.folder)
-        if self.complete is None:  # only by force is there one: it must not stand beside the files of this run
-            (self.folder / REPORT).unlink(missing_ok=True)
+        if self.complete is None:  # an earlier result, replaced by force, must not stand beside the files of this run
+            for name in (REPORT, LAYERS, SPECTRA):
+                (self.folder / name).unlink(missing_ok=True)
         self._progress = self._started()
 
     def add(self, layer: LayerDiagnostics, eigenvalues: NDArray[np.float64] | None) -> None:
@@ -199,7 +201,10 @@ class Run:
                     f"'{self.folder}' holds the result of another analysis ({difference}). "
                     "Choose another folder, or replace it with --force."
                 )
-            self.complete = report
+            if any(layer.status == LayerStatus.UNREADABLE for layer in report.layers):
+                self._take(report)
+            else:
+                self.complete = report
         elif names:
             raise ResultsError(
                 f"'{self.folder}' exists and holds other files ('{min(names)}'). Choose another folder, or write among "
@@ -208,20 +213,32 @@ class Run:
 
     def _resume(self) -> None:
         lines = (self.folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines()
-        parsed = [content for content in map(_parsed, lines) if content is not None]  # a torn last line is recomputed
-        if not parsed or "header" not in parsed[0]:
-            return
-        difference = _difference(parsed[0]["header"], self._header)
+        header = (_parsed(lines[0]) or {}).get("header") if lines else None
+        if not isinstance(header, dict):
+            raise ResultsError(
+                f"'{self.folder}' holds a file '{PROGRESS}' that is not Spectra's. Choose another folder, or overwrite it with "
+                "--force."
+            )
+        difference = _difference(header, self._header)
         if difference:
             raise ResultsError(
                 f"'{self.folder}' holds an unfinished run of another analysis ({difference}). Run that command again, "
                 "choose another folder, or start over with --force."
             )
-        for content in parsed[1:]:
-            layer = layer_from_dict(content["layer"])
-            data = content["spectrum"]
-            spectrum = None if data is None else np.frombuffer(base64.b64decode(data), dtype="<f8").astype(np.float64)
-            self.finished[layer.matrix_name] = (layer, spectrum)
+        for line in lines[1:]:
+            try:
+                content = _parsed(line) or {}
+                layer, data = layer_from_dict(content["layer"]), content["spectrum"]
+                spectrum = None if data is None else np.frombuffer(base64.b64decode(data), dtype="<f8").astype(np.float64)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                continue  # torn or damaged: this layer is computed again
+            if layer.status != LayerStatus.UNREADABLE:  # what could not be read then is tried again
+                self.finished[layer.matrix_name] = (layer, spectrum)
+
+    def _take(self, report: Report) -> None:
+        for layer in report.layers:
+            if layer.status != LayerStatus.UNREADABLE:
+                self.finished[layer.matrix_name] = (layer, report.spectra.get(layer.matrix_name))
 
     def _started(self) -> io.TextIOWrapper:
         """Write the header and what is already finished anew (atomically: a torn line goes), then append to it."""
@@ -238,18 +255,20 @@ class Run:
             raise ResultsError(_unwritable(self.folder, error)) from error
 
 
-def run_header(model: ModelInfo, settings: AnalysisSettings) -> dict[str, Any]:
+def run_header(model: ModelInfo, settings: AnalysisSettings, *, version: str) -> dict[str, Any]:
     """Return what identifies a run: the weights and every setting.
 
     Args:
         model: Which model.
         settings: Resolved settings.
+        version: Of Spectra: another one may compute something differently.
 
     Returns:
         Plain values. The location is left out: the same weights elsewhere are the same run.
     """
     return {
         "schema_version": SCHEMA_VERSION,
+        "spectra": version,
         "fingerprint": model.fingerprint,
         "revision": model.revision,
         "settings": settings.to_dict(),
@@ -358,20 +377,20 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def _header_of(report: Report) -> dict[str, Any]:
-    return run_header(report.model, report.settings)
+    return run_header(report.model, report.settings, version=str(report.environment.get("spectra")))
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in words how two run headers differ; empty if they do not."""
-    if old.get("fingerprint") != new.get("fingerprint"):
-        return "of other weights"
-    if old.get("revision") != new.get("revision"):
-        return "of files that changed since, or of a copy of them"
     before, after = old.get("settings", {}), new.get("settings", {})
     changed = [key for key in after if before.get(key) != after[key]]
     if changed:
         return "; ".join(f"{key} {before.get(key)!r} there, {after[key]!r} now" for key in changed)
-    return "" if old == new else "of another version"
+    if old.get("fingerprint") != new.get("fingerprint"):
+        return "of other weights"
+    if old.get("revision") != new.get("revision"):
+        return "of files that changed since, or of a copy of them"
+    return "" if old == new else f"made by Spectra {old.get('spectra')}"
 
 
 def _none_to_nan(metric: dict[str, Any]) -> dict[str, Any]:

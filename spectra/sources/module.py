@@ -47,7 +47,7 @@ def open_module(model: torch.nn.Module) -> Source:
                 if torch.nn.parameter.is_lazy(tensor):
                     raise SourceError(f"'{name}' has no shape yet: run one batch through the lazy module first.")
                 # An effective weight is a new tensor at each call: only the module's identity tells that it is shared.
-                parametrised = attribute not in module._parameters
+                parametrised = attribute not in module._parameters and attribute not in module._buffers
                 key: Any = (id(module), attribute) if parametrised else storage_key(tensor)
                 first = seen.setdefault(key, name) if key is not None else name
                 rows.append(
@@ -83,10 +83,16 @@ def _weights(module: torch.nn.Module) -> Iterator[tuple[str, Callable[[], torch.
 
     hooked = _hooked(module)
     yield from hooked.items()
-    hidden = {f"{attribute}{suffix}" for attribute in hooked for suffix in ("_g", "_v", "_orig")}
-    for attribute, parameter in module._parameters.items():
-        if parameter is not None and attribute not in hidden:
+    hidden = {f"{attribute}{suffix}" for attribute in hooked for suffix in ("_g", "_v", "_orig", "_mask", "_u")}
+    # Matrices among the buffers that a checkpoint holds, too: a file cannot tell them from parameters.
+    kept = {name: buffer for name, buffer in module._buffers.items() if name not in module._non_persistent_buffers_set}
+    buffers = {name: buffer for name, buffer in kept.items() if buffer is not None and buffer.dim() >= 2}
+    for attribute, tensor in (module._parameters | buffers).items():
+        if tensor is not None and attribute not in hidden:
             yield attribute, partial(getattr, module, attribute)
+    weight_of: Any = getattr(type(module), "weight", None)
+    if "_packed_params" in module._modules and callable(weight_of):  # torch's dynamically and statically quantized layers
+        yield "weight", partial(weight_of, module)
     if parametrize.is_parametrized(module):
         parametrizations: Any = module.parametrizations
         for attribute in parametrizations:

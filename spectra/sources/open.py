@@ -31,7 +31,7 @@ def open_source(model: Model) -> Source:
         InputError: Not one of the above types.
     """
     if isinstance(model, str | os.PathLike):
-        return _open_location(os.fspath(model), may_be_hub_id=isinstance(model, str))
+        return _open_location(os.fspath(model), is_text=isinstance(model, str))
     if isinstance(model, Mapping):
         from spectra.sources.mapping import open_mapping
 
@@ -43,10 +43,10 @@ def open_source(model: Model) -> Source:
     raise InputError(f"model: expected a path, a hub id, an nn.Module or a mapping of tensors, got {type(model).__name__}.")
 
 
-def _open_location(location: str, *, may_be_hub_id: bool) -> Source:
+def _open_location(location: str, *, is_text: bool) -> Source:
     from spectra.sources import checkpoint, demo, hub
 
-    if location == demo.NAME:
+    if is_text and location == demo.NAME:
         return checkpoint.open_path(demo.verified_folder(), name=demo.MODEL_NAME, location=demo.NAME)
     if not location:
         raise SourceError("the name of the model is empty. Give a checkpoint's folder or file, a hub id, or 'demo'.")
@@ -57,6 +57,6 @@ def _open_location(location: str, *, may_be_hub_id: bool) -> Source:
         raise SourceError(f"cannot look at '{location}': {error.strerror or error}. Check the path.") from error
     if exists:
         return checkpoint.open_path(path, name=path.resolve().name, location=location)
-    if may_be_hub_id and hub.is_hub_id(location):
+    if is_text and hub.is_hub_id(location):
         return checkpoint.open_path(hub.local_folder(location), name=location.split("/")[-1], location=location)
     raise SourceError(f"no file or folder '{location}'. Check the path, or give a hub id such as 'org/name'.")

@@ -105,7 +105,7 @@ def _names_code(path: Path) -> bool:
 def _cause(error: pickle.UnpicklingError) -> str:
     for line in str(error).splitlines():
         if "GLOBAL" in line:
-            return line.strip().removeprefix("WeightsUnpickler error: ")[:110].rstrip(" .")
+            return line.strip().removeprefix("WeightsUnpickler error: ").split(" was not an allowed")[0][:110].rstrip(" .")
     return "weights_only loading refused it"
 
 
@@ -117,10 +117,11 @@ def _state_dict(loaded: Any, path: Path) -> tuple[dict[str, Any], bool]:
         if isinstance(inner, Mapping) and (tensors := _tensors_of(inner)):
             return tensors, True
     tensors = _tensors_of(loaded)
-    if not tensors:
+    elsewhere = any(isinstance(value, Mapping) and _tensors_of(value) for value in loaded.values())
+    if not tensors or (elsewhere and all(tensor.dim() < 2 for tensor in tensors.values())):
         keys = ", ".join(repr(key) for key in list(loaded)[:8])
         raise SourceError(
-            f"'{path}' holds no tensors at its top level or under {', '.join(_STATE_DICT_KEYS)}; "
+            f"'{path}' holds no weights at its top level or under {', '.join(_STATE_DICT_KEYS)}; "
             f"its keys are: {keys or 'none'}. Save model.state_dict()."
         )
     return tensors, False

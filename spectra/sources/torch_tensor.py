@@ -53,6 +53,8 @@ def unreadable(tensor: torch.Tensor) -> str | None:
     """
     if tensor.device.type == "meta":
         return "meta"
+    if tensor.is_quantized:
+        return "quantized storage, which is not dequantized yet: codes are not weights"
     if "strided" not in str(tensor.layout):
         return "sparse storage: pass its to_dense()"
     return None

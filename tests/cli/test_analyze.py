@@ -507,7 +507,7 @@ UNREADABLE = {
     "code in a zip": (malicious_zip, "without running code", "Save the state dict alone"),
     "code in a pickle": (malicious_pickle(2), "without running code", "Save the state dict alone"),
     "code in a newer pickle": (malicious_pickle(4), "without running code", "Save the state dict alone"),
-    "integers and booleans": (no_floats, "dtypes: bool, int64", "Give a checkpoint with floating-point weights"),
+    "integers and booleans": (no_floats, "dtypes: bool, int64", "Give a checkpoint with floating-point matrices"),
     "text as pth": (written("a.pth", b"a text, no weights\n" * 9), "is damaged or not", "Check what the file is"),
     "no bytes as pth": (written("a.pth", b""), "is damaged or not", "Check what the file is"),
     "a truncated zip": (written("a.pt", truncated_zip), "is damaged or not", "Check what the file is"),
@@ -633,7 +633,7 @@ def test_a_folder_under_a_file_cannot_be_made(refused, model, tmp_path):
     [
         (["--xmin", "median"], "xmin 'ks' there, 'median' now"),
         (["--precision", "float32"], "precision 'float64' there, 'float32' now"),
-        (["--include", "layers.*"], "of other weights"),
+        (["--include", "layers.*"], "include [] there, ['layers.*'] now"),
     ],
     ids=["xmin", "precision", "include"],
 )

@@ -105,6 +105,12 @@ def test_the_fingerprint_follows_the_weights():
         ({"xmin": "fixed"}, "needs num_tail"),
         ({"precision": "float16"}, "unknown precision"),
         ({"method": "qr"}, "unknown method"),
+        ({"xmin_pos": 1.0, "xmin": "median"}, "xmin_pos: expected a number above 1, got 1.0"),
+        ({"xmin_pos": 3.0}, "xmin_pos belongs to xmin 'median', not to 'ks'"),
+        ({"num_tail": 10}, "num_tail belongs to xmin 'hill' or 'fixed', not to 'ks'"),
+        ({"num_tail": float("nan"), "xmin": "hill"}, "num_tail: expected a positive number, got nan"),
+        ({"min_evals": "many"}, "min_evals: expected a positive number, got 'many'"),
+        ({"min_evals": 8.5}, "min_evals: expected a whole number, got 8.5"),
         ({"conv_norm": -1.0}, "conv_norm: expected a positive number"),
         ({"workers": 0}, "workers: expected 'auto'"),
         ({"include": "blok.*"}, "include pattern 'blok.*' matches none of the 6 layers"),
@@ -117,7 +123,7 @@ def test_arguments_that_cannot_be_used_are_refused(arguments, message):
 
 
 def test_a_model_without_matrices_is_refused():
-    with pytest.raises(SourceError, match="no weight to analyse: 2 tensors"):
+    with pytest.raises(SourceError, match="no weight to analyse among 2 tensors"):
         spectra.analyze({"ids": np.arange(12).reshape(3, 4), "mask": np.ones((3, 4), dtype=bool)})
     with pytest.raises(InputError, match="expected a path, a hub id"):
         spectra.analyze(42)
@@ -148,3 +154,64 @@ def test_float32_keeps_alpha_and_xmin_of_the_demo_model(demo_folder):
         if a.status == "ok":
             assert b.alpha == pytest.approx(a.alpha, rel=3e-5), a.layer_name
             assert b.num_tail == a.num_tail, a.layer_name
+
+
+def test_two_tensors_of_one_layer_name_are_two_rows():
+    rng = np.random.default_rng(0)
+    report = spectra.analyze({"a": rng.standard_normal((100, 60)), "a.weight": rng.standard_normal((80, 50))})
+    assert [(row.layer_name, row.matrix_name, row.num_cols) for row in report.layers] == [
+        ("a", "a", 60),
+        ("a", "a.weight", 50),
+    ]
+    assert [len(report.eigenvalues(name)) for name in ("a", "a.weight")] == [60, 50]
+
+
+def test_a_layer_too_small_for_the_tail_asked_for_is_a_row_and_not_the_end():
+    weights = {**model(2), "small.weight": np.random.default_rng(1).standard_normal((20, 12))}
+    report = spectra.analyze(weights, xmin="fixed", num_tail=np.int64(30))
+    assert [row.status for row in report.layers] == ["ok", "ok", "no_tail"]
+    assert "30" in report.layers[-1].notes
+    assert report.settings.num_tail == 30
+
+
+@pytest.mark.parametrize("factor", [1e160, 1e-170])
+@pytest.mark.parametrize("method", ["auto", "svd"])
+def test_weights_whose_squares_float64_cannot_hold_fail_by_themselves(factor, method):
+    weights = {"a.weight": np.random.default_rng(1).standard_normal((80, 60)) * factor, **model(1)}
+    extreme, ordinary = spectra.analyze(weights, method=method).layers
+    assert (extreme.status, ordinary.status) == ("nonfinite", "ok")
+    assert "leave the range of float64" in extreme.notes
+
+
+def test_what_one_layer_raises_stays_with_that_layer():
+    from spectra.diagnose.layer import batches, diagnose_layers
+    from spectra.diagnose.plan import plan_analysis
+    from spectra.diagnose.profiles import resolve_settings
+    from spectra.sources import Source, StoredTensor
+
+    def no_memory(start, stop):
+        raise MemoryError
+
+    rng = np.random.default_rng(0)
+    good = rng.standard_normal((40, 30)).astype(np.float32)
+    tensors = (
+        StoredTensor("good.weight", (40, 30), "float32", lambda start, stop: good[start:stop]),
+        StoredTensor("bad.weight", (40, 30), "float32", no_memory),
+    )
+    settings = resolve_settings("default")
+    plan = plan_analysis(Source("made", "made", "mapping", tensors), settings)
+    (batch,) = batches(plan.jobs)
+    (first, _), (second, spectrum) = diagnose_layers(batch, settings)
+    assert (first.status, second.status, second.notes, spectrum) == ("ok", "unreadable", "MemoryError", None)
+
+
+def test_skipped_tensors_come_in_model_order():
+    weights = {"b.weight": np.ones((3, 3, 3, 3, 3, 3)), "a.weight": np.eye(9), "c.weight": np.eye(9)}
+    assert [t.name for t in spectra.analyze(weights, exclude="a").skipped] == ["b.weight", "a.weight"]
+
+
+def test_the_name_of_the_demo_model_is_no_path():
+    from pathlib import Path
+
+    with pytest.raises(SourceError, match="no file or folder 'demo'"):
+        spectra.analyze(Path("demo"))

@@ -173,3 +173,26 @@ def test_pooling_sorts_and_judges_ranks():
     pooled = pool([spectrum(reader(m), m.shape) for m in matrices], large=2)
     assert pooled.eigenvalues.tolist() == [0.0, 1.0, 4.0, 9.0]
     assert (pooled.rank, pooled.rank_loss, pooled.method) == (3, 1, "svd")
+
+
+def test_complex_matrices_are_refused():
+    with pytest.raises(InputError, match="expected real numbers, got dtype complex128"):
+        eigenvalues(np.ones((2, 2), dtype=complex))
+
+
+def test_small_matrices_decomposed_together_keep_every_digit():
+    from spectra.esd.eigenvalues import spectra_together
+
+    matrices = [heavy_tailed(60 + i, 40, seed=i) for i in range(30)]
+    together = list(spectra_together((reader(m), m.shape) for m in matrices))
+    for matrix, found in zip(matrices, together, strict=True):
+        np.testing.assert_array_equal(found.eigenvalues, eigenvalues(matrix))
+
+
+def test_what_is_wrong_with_one_matrix_of_a_stack_stays_with_it():
+    from spectra.esd.eigenvalues import spectra_together
+
+    good, bad = heavy_tailed(60, 40), np.full((60, 40), np.nan)
+    first, second, third = spectra_together((reader(m), m.shape) for m in (good, bad, good))
+    assert isinstance(second, NonFiniteWeightsError)
+    np.testing.assert_array_equal(first.eigenvalues, third.eigenvalues)

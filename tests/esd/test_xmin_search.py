@@ -65,3 +65,10 @@ class CountingCandidates(TailCandidates):
     def deviation(self, candidate):
         self.evaluated.append(candidate)
         return super().deviation(candidate)
+
+
+@pytest.mark.parametrize("values", [[1e-300, 1.0, 1e100], [5e-324, 1.0, 1e308], [5e-324, 1e-323, 2e-323]])
+def test_any_range_of_float64_is_searched(values):
+    candidates = tail_candidates(np.array(values))
+    assert search(candidates) == search_exhaustively(candidates)
+    assert np.isfinite(candidates.alphas).all()

@@ -1,5 +1,7 @@
 """Each rule by which a tensor becomes matrices, with an answer worked out by hand or by NumPy, slice by slice."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -251,11 +253,25 @@ def test_stacked_experts_of_a_live_module_are_skipped_with_its_class():
     assert report.layers[-1].status == "too_few_evals"  # four experts
 
 
-@pytest.mark.parametrize("shape", [(4, 192, 64), (8, 64, 17), (64, 64, 128)])
-def test_a_long_last_axis_is_a_stack_of_matrices_and_no_kernel(shape):
-    assert (
-        reason("experts.weight", shape) == "three-dimensional with a long last axis: stacked matrices, which are not split yet"
+@pytest.mark.parametrize("shape", [(4, 192, 64), (8, 64, 17), (64, 64, 128), (32, 10, 12)])
+def test_a_long_last_axis_is_no_kernel(shape):
+    assert reason("experts.weight", shape) == (
+        "three-dimensional with a long last axis: stacked matrices or a long kernel; analyse the live module"
     )
+
+
+@pytest.mark.parametrize("shape", [(64, 3, 7), (512, 1, 10), (384, 80, 3), (8, 64, 16)])
+def test_a_short_last_axis_is_a_kernel(shape):
+    assert matrices_of(stored("conv.weight", shape), {}).num_matrices == shape[2]
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: nn.Conv2d(64, 1, 3), lambda: nn.Conv2d(8, 4, 3, groups=4)], ids=["one out", "groups"]
+)
+def test_one_output_channel_per_group_gives_vectors_too(build):
+    torch.manual_seed(0)
+    (row,) = spectra.analyze(build()).layers
+    assert (row.status, math.isnan(row.alpha)) == ("depthwise", True)
 
 
 def test_six_dimensions_are_no_convolution():

@@ -211,3 +211,61 @@ def test_dictionary_and_csv_agree_with_the_report():
     content = report_to_dict(report)
     assert len(content["layers"]) == len(layers_csv(report).splitlines()) - 1
     assert json.loads(json.dumps(content, allow_nan=False)) == content
+
+
+def interrupted(folder, at=3):
+    def stop(progress):
+        if progress.num_done == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spectra.analyze(weights(), output=folder, progress=stop)
+    return folder / "progress.jsonl"
+
+
+def test_layers_that_could_not_be_read_are_tried_again(tmp_path):
+    progress = interrupted(tmp_path / "unfinished")
+    broken = progress.read_text().replace('"status": "ok"', '"status": "unreadable"', 1)
+    assert broken != progress.read_text()
+    progress.write_text(broken)
+    spectra.analyze(weights(), output=tmp_path / "finished")
+    report = tmp_path / "finished" / "report.json"
+    report.write_text(report.read_text().replace('"status": "ok"', '"status": "unreadable"', 1))
+    for folder in ("unfinished", "finished"):
+        again = spectra.analyze(weights(), output=tmp_path / folder)
+        assert [row.status for row in again.layers] == ["ok"] * 5 + ["zero"]
+        assert same(spectra.load(tmp_path / folder).layers, again.layers)
+
+
+def test_a_run_of_another_version_is_not_continued(tmp_path):
+    progress = interrupted(tmp_path / "out")
+    progress.write_text(progress.read_text().replace(f'"spectra": "{spectra.__version__}"', '"spectra": "0.0.9"', 1))
+    with pytest.raises(ResultsError, match="made by Spectra 0.0.9"):
+        spectra.analyze(weights(), output=tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", ['{"epoch": 1}', "[]", "", "training log"])
+def test_a_file_of_progress_that_is_not_ours_is_left_alone(tmp_path, content):
+    (tmp_path / "progress.jsonl").write_text(content)
+    with pytest.raises(ResultsError, match="that is not Spectra's"):
+        spectra.analyze(weights(), output=tmp_path)
+    assert (tmp_path / "progress.jsonl").read_text() == content
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", '{"layer": {}, "spectrum": null}', '{"layer": {"layer_na', "1"])
+def test_a_damaged_line_of_progress_is_computed_again(tmp_path, line):
+    progress = interrupted(tmp_path / "out")
+    header, *rows = progress.read_text().splitlines()
+    progress.write_text("\n".join([header, line, *rows[1:]]) + "\n")
+    assert same(spectra.analyze(weights(), output=tmp_path / "out").layers, spectra.analyze(weights()).layers)
+
+
+def test_force_leaves_nothing_of_the_earlier_result_beside_an_unfinished_one(tmp_path):
+    spectra.analyze(weights(), output=tmp_path / "out")
+
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spectra.analyze(weights(), xmin="hill", output=tmp_path / "out", force=True, progress=stop)
+    assert os.listdir(tmp_path / "out") == ["progress.jsonl"]

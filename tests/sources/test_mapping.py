@@ -102,5 +102,5 @@ def test_values_that_are_no_weights_are_refused_all_at_once():
 
 
 def test_an_empty_mapping_has_nothing_to_analyse():
-    with pytest.raises(SourceError, match="no weight to analyse: 0 tensors"):
+    with pytest.raises(SourceError, match="no weight to analyse among 0 tensors"):
         spectra.analyze({})

@@ -49,10 +49,23 @@ def test_parameters_come_in_the_order_of_the_modules():
     assert names(nn.Linear(3, 2)) == ["weight", "bias"]
 
 
-def test_buffers_and_missing_parameters_are_no_weights():
+def test_matrices_among_the_buffers_are_listed_as_a_checkpoint_would_hold_them():
     layer = nn.Linear(4, 4, bias=False)
-    layer.register_buffer("mask", torch.ones(4, 4))
-    assert names(layer) == ["weight"]
+    layer.register_buffer("table", torch.ones(4, 4))
+    layer.register_buffer("scale", torch.ones(4))
+    layer.register_buffer("causal", torch.ones(4, 4), persistent=False)
+    assert names(layer) == ["weight", "table"]
+    assert set(names(layer)) <= set(layer.state_dict())
+
+
+def test_a_quantized_layer_is_skipped_with_the_reason_and_not_lost():
+    model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao is deprecated in favour of torchao
+        model[0] = torch.ao.quantization.quantize_dynamic(nn.Sequential(model[0]), {nn.Linear})[0]
+        report = spectra.analyze(model)
+    assert [row.layer_name for row in report.layers] == ["1"]
+    assert [(tensor.name, "codes are not weights" in tensor.reason) for tensor in report.skipped] == [("0.weight", True)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)

@@ -158,10 +158,11 @@ def test_a_torchscript_archive_is_refused(tmp_path):
     [
         (torch.zeros(3, 3), "holds a Tensor, not a state dict. Save model.state_dict"),
         ([torch.zeros(3, 3)], "holds a list, not a state dict"),
-        ({"epoch": 3, "loss": 0.5}, "holds no tensors .* its keys are: 'epoch', 'loss'"),
-        ({}, "holds no tensors .* its keys are: none"),
+        ({"epoch": 3, "loss": 0.5}, "holds no weights .* its keys are: 'epoch', 'loss'"),
+        ({"epoch": torch.tensor(3), "net": {"a.weight": torch.eye(9)}}, "its keys are: 'epoch', 'net'"),
+        ({}, "holds no weights .* its keys are: none"),
     ],
-    ids=["tensor", "list", "numbers", "nothing"],
+    ids=["tensor", "list", "numbers", "an unknown key", "nothing"],
 )
 def test_what_is_no_state_dict_is_refused(content, message, tmp_path):
     torch.save(content, tmp_path / "a.pt")

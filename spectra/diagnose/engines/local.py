@@ -7,7 +7,7 @@ BLAS thread gives the same digits whatever the number of workers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ def usable_cores() -> int:
 
 def run(
     function: Callable[[Job], Result], jobs: Sequence[Job], *, cost: Callable[[Job], float], workers: int
-) -> Iterator[tuple[Job, Result]]:
+) -> Generator[tuple[Job, Result], None, None]:
     """Apply a function to jobs in parallel and yield results as they come.
 
     Args:
