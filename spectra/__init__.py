@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         ResultsError,
         SourceError,
         SpectraError,
-        SpectraWarning,
         TooFewEigenvaluesError,
     )
     from spectra.esd.eigenvalues import eigenvalues
@@ -48,7 +47,6 @@ __all__ = [
     "ResultsError",
     "SourceError",
     "SpectraError",
-    "SpectraWarning",
     "TooFewEigenvaluesError",
 ]
 
