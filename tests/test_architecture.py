@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,13 @@ def test_imports_run_downwards_only():
 def test_folders_that_must_not_know_each_other_do_not():
     wrong = [text for folder, target, text in edges() if target in FORBIDDEN.get(folder, set())]
     assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    names = {file: ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in PACKAGE.rglob("*.py")}
+    graph = {name.removesuffix(".__init__"): set(imports_of(file)) for file, name in names.items()}
+    graph.pop("spectra")  # the public names: lazily everything
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 def test_every_folder_has_its_storey():

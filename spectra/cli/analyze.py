@@ -105,23 +105,19 @@ def _print(report: Report, *, as_json: bool, as_csv: bool, rows: int, no_color: 
     if as_json:
         import json
 
-        from spectra.results.store import report_to_dict
-
         # ASCII: valid whatever the encoding of stdout
-        print(json.dumps(report_to_dict(report), indent=1, allow_nan=False))
+        print(json.dumps(report.to_dict(), indent=1, allow_nan=False))
     elif as_csv:
-        from spectra.results.store import layers_csv
-
-        print(layers_csv(report), end="")
+        print(report.to_csv(), end="")
     else:
         from spectra.cli.console import console
         from spectra.report.table import layer_table
         from spectra.results.words import conclusion, headline
 
         out = console(no_color=no_color)
-        out.print(headline(report) + "\n", markup=False)
+        out.print(headline(report.model, report.summary) + "\n", markup=False)
         out.print(layer_table(report.layers, width=out.width, max_rows=rows))
-        out.print("\n" + conclusion(report), markup=False)
+        out.print("\n" + conclusion(report.summary), markup=False)
 
 
 def _next_step(output: Path | None, *, as_data: bool) -> str:

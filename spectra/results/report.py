@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spectra.errors import InputError, MissingPackageError, did_you_mean
-from spectra.results.records import AnalysisSettings, LayerDiagnostics, ModelInfo, SkippedTensor, Summary
+from spectra.errors import InputError, MissingPackageError, ResultsError, did_you_mean
+from spectra.results.records import (
+    SCHEMA_VERSION,
+    AnalysisSettings,
+    LayerDiagnostics,
+    ModelInfo,
+    SkippedTensor,
+    Summary,
+)
+from spectra.results.weightwatcher import weightwatcher_rows
+from spectra.results.words import conclusion, headline
+from spectra.results.writing import made, write_result
 
 if TYPE_CHECKING:
     import os
@@ -70,9 +84,35 @@ class Report:
         Raises:
             ResultsError: The folder holds something, or cannot be written.
         """
-        from spectra.results.store import save
+        path = Path(folder).expanduser()
+        if not force and path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ResultsError(f"'{path}' exists and is not empty. Choose another folder, or pass force=True (--force).")
+        write_result(made(path), self.to_dict(), self.to_csv(), self.spectra)
 
-        save(self, folder, force=force)
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of ``report.json``: plain values, ``None`` for missing numbers, without spectra."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "model": dataclasses.asdict(self.model),
+            "settings": self.settings.to_dict(),
+            "environment": dict(self.environment),
+            "summary": _nan_to_none(dataclasses.asdict(self.summary)),
+            "layers": [layer.to_dict() for layer in self.layers],
+            "skipped": [tensor.to_dict() for tensor in self.skipped],
+        }
+
+    def to_csv(self) -> str:
+        r"""Return the content of ``layers.csv``: one row per layer, empty for missing numbers.
+
+        Returns:
+            Text with ``\n`` line ends; numbers read back to the same float64.
+        """
+        buffer = io.StringIO()
+        names = [field.name for field in dataclasses.fields(LayerDiagnostics)]
+        writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(layer.to_dict() for layer in self.layers)
+        return buffer.getvalue()
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the layers as a DataFrame, columns in the order of the schema.
@@ -98,15 +138,11 @@ class Report:
         Raises:
             MissingPackageError: pandas is not installed.
         """
-        from spectra.results.weightwatcher import weightwatcher_rows
-
-        frame: pd.DataFrame = _import_pandas().DataFrame(weightwatcher_rows(self))
+        frame: pd.DataFrame = _import_pandas().DataFrame(weightwatcher_rows(self.layers))
         return frame
 
     def __str__(self) -> str:
-        from spectra.results.words import conclusion, headline
-
-        return f"{headline(self)}\n{conclusion(self)}"
+        return f"{headline(self.model, self.summary)}\n{conclusion(self.summary)}"
 
 
 def _import_pandas() -> Any:
@@ -115,3 +151,9 @@ def _import_pandas() -> Any:
     except ImportError as error:
         raise MissingPackageError('tables need pandas: pip install "spectra-nn[frames]"') from error
     return pandas
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nan_to_none(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and value != value else value

@@ -1,4 +1,4 @@
-"""Result folders: the only code that writes and reads them.
+"""Result folders: reading them, and keeping the progress of a run in them. How files are written: ``writing.py``.
 
 ``report.json`` (schema version, model, settings, environment, summary, layers, skipped), ``layers.csv`` and
 ``spectra.safetensors`` (float64 eigenvalues by matrix name). While a run is under way finished layers are appended to
@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 import base64
-import csv
-import dataclasses
 import io
 import json
 import os
@@ -33,9 +31,9 @@ from spectra.results.records import (
     layer_from_dict,
 )
 from spectra.results.report import Report
+from spectra.results.writing import LAYERS, REPORT, SPECTRA, made, remove_leftovers, unwritable, write_result, write_whole
 
-REPORT, LAYERS, SPECTRA, PROGRESS = "report.json", "layers.csv", "spectra.safetensors", "progress.jsonl"
-_TEMPORARY = ".tmp"
+PROGRESS = "progress.jsonl"
 
 
 def load(folder: str | os.PathLike[str]) -> Report:
@@ -69,23 +67,6 @@ def load(folder: str | os.PathLike[str]) -> Report:
         return _report_from_dict(content, SavedSpectra(path / SPECTRA))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"'{file}' is damaged: {error}. Run 'spectra analyze' again.") from error
-
-
-def save(report: Report, folder: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Write a report into a folder; see :meth:`Report.save`.
-
-    Args:
-        report: The report.
-        folder: New, empty, or with ``force`` one that holds a report.
-        force: Replace an earlier report.
-
-    Raises:
-        ResultsError: The folder holds something, or cannot be written.
-    """
-    path = Path(folder).expanduser()
-    if not force and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ResultsError(f"'{path}' exists and is not empty. Choose another folder, or pass force=True (--force).")
-    _write_report(report, _made(path))
 
 
 class SavedSpectra(Mapping[str, NDArray[np.float64]]):
@@ -141,7 +122,7 @@ class Run:
         self.complete: Report | None = None
         if not force:
             self._look_around()
-        _made(self.folder)
+        made(self.folder)
         if self.complete is None:  # an earlier result, replaced by force, must not stand beside the files of this run
             for name in (REPORT, LAYERS, SPECTRA):
                 (self.folder / name).unlink(missing_ok=True)
@@ -163,7 +144,7 @@ class Run:
             self._progress.write(line + "\n")
             self._progress.flush()
         except OSError as error:
-            raise ResultsError(_unwritable(self.folder, error)) from error
+            raise ResultsError(unwritable(self.folder, error)) from error
 
     def finish(self, report: Report) -> None:
         """Write the finished report and remove the record of progress.
@@ -174,12 +155,10 @@ class Run:
         Raises:
             ResultsError: The folder cannot be written.
         """
-        _write_report(report, self.folder)
+        write_result(self.folder, report.to_dict(), report.to_csv(), report.spectra)
         self.close()
         (self.folder / PROGRESS).unlink(missing_ok=True)
-        for name in (REPORT, LAYERS, SPECTRA, PROGRESS):  # what a killed process left half-written
-            for leftover in self.folder.glob(f".{name}.*{_TEMPORARY}"):
-                leftover.unlink(missing_ok=True)
+        remove_leftovers(self.folder)
 
     def close(self) -> None:
         """Close the record of progress; what was added stays there for the next run."""
@@ -248,11 +227,11 @@ class Run:
         for layer, spectrum in self.finished.values():
             data = None if spectrum is None else base64.b64encode(spectrum.astype("<f8").tobytes()).decode()
             lines.append(json.dumps({"layer": layer.to_dict(), "spectrum": data}, allow_nan=False))
-        _write_whole(self.folder / PROGRESS, ("\n".join(lines) + "\n").encode())
+        write_whole(self.folder / PROGRESS, ("\n".join(lines) + "\n").encode())
         try:
             return (self.folder / PROGRESS).open("a", encoding="utf-8")
         except OSError as error:
-            raise ResultsError(_unwritable(self.folder, error)) from error
+            raise ResultsError(unwritable(self.folder, error)) from error
 
 
 def run_header(model: ModelInfo, settings: AnalysisSettings, *, version: str) -> dict[str, Any]:
@@ -275,43 +254,6 @@ def run_header(model: ModelInfo, settings: AnalysisSettings, *, version: str) ->
     }
 
 
-def report_to_dict(report: Report) -> dict[str, Any]:
-    """Return the content of ``report.json``: plain values, ``None`` for missing numbers.
-
-    Args:
-        report: The report.
-
-    Returns:
-        A dictionary that JSON can hold.
-    """
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "model": dataclasses.asdict(report.model),
-        "settings": report.settings.to_dict(),
-        "environment": dict(report.environment),
-        "summary": _nan_to_none(dataclasses.asdict(report.summary)),
-        "layers": [layer.to_dict() for layer in report.layers],
-        "skipped": [tensor.to_dict() for tensor in report.skipped],
-    }
-
-
-def layers_csv(report: Report) -> str:
-    r"""Return the content of ``layers.csv``: one row per layer, empty for missing numbers.
-
-    Args:
-        report: The report.
-
-    Returns:
-        Text with ``\n`` line ends; numbers read back to the same float64.
-    """
-    buffer = io.StringIO()
-    names = [f.name for f in dataclasses.fields(LayerDiagnostics)]
-    writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(layer.to_dict() for layer in report.layers)
-    return buffer.getvalue()
-
-
 def _report_from_dict(content: dict[str, Any], spectra: Mapping[str, NDArray[np.float64]]) -> Report:
     settings: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content["settings"].items()
@@ -329,43 +271,6 @@ def _report_from_dict(content: dict[str, Any], spectra: Mapping[str, NDArray[np.
         environment=content["environment"],
         spectra=spectra,
     )
-
-
-def _write_report(report: Report, folder: Path) -> None:
-    from safetensors.numpy import save as to_safetensors
-
-    spectra = {name: np.ascontiguousarray(report.spectra[name]) for name in report.spectra}
-    # report.json last: a folder that has it is complete.
-    _write_whole(folder / SPECTRA, to_safetensors(spectra))
-    _write_whole(folder / LAYERS, layers_csv(report).encode())
-    text = json.dumps(report_to_dict(report), indent=1, ensure_ascii=False, allow_nan=False)
-    _write_whole(folder / REPORT, (text + "\n").encode())
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write under a temporary name and move into place, so that no reader ever sees a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ResultsError(_unwritable(path, error)) from error
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResultsError(_unwritable(folder, error)) from error
-    return folder
-
-
-def _unwritable(path: Path, error: OSError) -> str:
-    return f"cannot write to '{path}': {error.strerror or error}. Free space or choose another folder."
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
@@ -395,9 +300,3 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 def _none_to_nan(metric: dict[str, Any]) -> dict[str, Any]:
     return {key: float("nan") if value is None else value for key, value in metric.items()}
-
-
-def _nan_to_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nan_to_none(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and value != value else value

@@ -8,27 +8,25 @@ have no weights, and differs between a model and its state dict).
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from spectra.results.records import LayerDiagnostics, LayerStatus
-
-if TYPE_CHECKING:
-    from spectra.results.report import Report
 
 _COLUMNS = {f.metadata["weightwatcher"]: f.name for f in dataclasses.fields(LayerDiagnostics) if f.metadata["weightwatcher"]}
 _LAYER_TYPES = {"linear": "dense"}  # where the words differ
 
 
-def weightwatcher_rows(report: Report) -> list[dict[str, Any]]:
+def weightwatcher_rows(layers: Sequence[LayerDiagnostics]) -> list[dict[str, Any]]:
     """Rename and convert the rows of a report.
 
     Args:
-        report: Any report.
+        layers: Of a report.
 
     Returns:
         One dictionary per layer, in WeightWatcher's column order.
     """
-    return [_row(number, layer) for number, layer in enumerate(report.layers)]
+    return [_row(number, layer) for number, layer in enumerate(layers)]
 
 
 def _row(number: int, layer: LayerDiagnostics) -> dict[str, Any]:

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from spectra.results.records import LayerStatus
-
-if TYPE_CHECKING:
-    from spectra.results.report import Report
+from spectra.results.records import LayerStatus, ModelInfo, Summary
 
 
-def headline(report: Report) -> str:
+def headline(model: ModelInfo, summary: Summary) -> str:
     """Say how much was analysed and how far the fits can be trusted.
 
     Args:
-        report: The report.
+        model: Of the report.
+        summary: Of the report.
 
     Returns:
         One line.
     """
-    s = report.summary
+    s = summary
     parts = [f"{counted(s.num_reliable, 'reliable fit')}", f"{s.num_doubtful} doubtful"]
     parts += [f"{count} {status}" for status, count in s.statuses.items() if status != LayerStatus.OK]
     if s.num_skipped:
         parts.append(f"{counted(s.num_skipped, 'tensor')} skipped")
-    return f"Analysed {counted(s.num_layers, 'layer')} of '{report.model.name}' ({', '.join(parts)})"
+    return f"Analysed {counted(s.num_layers, 'layer')} of '{model.name}' ({', '.join(parts)})"
 
 
-def conclusion(report: Report) -> str:
+def conclusion(summary: Summary) -> str:
     """Say what alpha is over the model.
 
     Args:
-        report: The report.
+        summary: Of the report.
 
     Returns:
         One line.
     """
-    alpha = report.summary.metrics.get("alpha")
+    alpha = summary.metrics.get("alpha")
     if alpha is None:
         return "alpha: no layer could be fitted; 'status' says why, layer by layer"
-    labels = [f"{count} {label}" for label, count in report.summary.labels.items() if label]
+    labels = [f"{count} {label}" for label, count in summary.labels.items() if label]
     verdict = f"; {', '.join(labels)}" if labels else ""
     return f"alpha: mean {alpha.mean:.3f}, median {alpha.median:.3f}, range {alpha.min:.2f}–{alpha.max:.2f}{verdict}"
 

@@ -51,13 +51,13 @@ def test_missing_numbers_are_dashes_and_reasons_are_given(report):
 
 
 def test_two_sentences_say_it_all(report):
-    assert headline(report) == (
+    assert headline(report.model, report.summary) == (
         "Analysed 6 layers of 'mapping' (4 reliable fits, 0 doubtful, 1 zero, 1 nonfinite, 1 tensor skipped)"
     )
-    assert conclusion(report).startswith("alpha: mean ")
-    assert "1 over-trained" in conclusion(report)
-    assert str(report) == headline(report) + "\n" + conclusion(report)
-    assert "no layer could be fitted" in conclusion(spectra.analyze({"zero.weight": np.zeros((20, 20))}))
+    assert conclusion(report.summary).startswith("alpha: mean ")
+    assert "1 over-trained" in conclusion(report.summary)
+    assert str(report) == headline(report.model, report.summary) + "\n" + conclusion(report.summary)
+    assert "no layer could be fitted" in conclusion(spectra.analyze({"zero.weight": np.zeros((20, 20))}).summary)
 
 
 def test_counts_agree_with_their_nouns():

@@ -14,7 +14,6 @@ from safetensors.numpy import save_file
 import spectra
 from spectra import InputError, ResultsError
 from spectra.results.records import LayerDiagnostics, column_meanings, layer_from_dict
-from spectra.results.store import layers_csv, report_to_dict
 
 
 def weights(num_layers=5, seed=0, side=60):
@@ -208,8 +207,8 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
 
 def test_dictionary_and_csv_agree_with_the_report():
     report = spectra.analyze(weights())
-    content = report_to_dict(report)
-    assert len(content["layers"]) == len(layers_csv(report).splitlines()) - 1
+    content = report.to_dict()
+    assert len(content["layers"]) == len(report.to_csv().splitlines()) - 1
     assert json.loads(json.dumps(content, allow_nan=False)) == content
 
 

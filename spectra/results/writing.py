@@ -1,0 +1,103 @@
+"""Writing a result folder: files appear whole or not at all, and nothing of others is overwritten."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectra.errors import ResultsError
+
+REPORT, LAYERS, SPECTRA = "report.json", "layers.csv", "spectra.safetensors"
+_TEMPORARY = ".tmp"
+
+
+def write_result(folder: Path, content: Mapping[str, Any], table: str, spectra: Mapping[str, NDArray[np.float64]]) -> None:
+    """Write the three files of a result.
+
+    Args:
+        folder: Existing.
+        content: Of ``report.json``.
+        table: The text of ``layers.csv``.
+        spectra: Eigenvalues by matrix name.
+
+    Raises:
+        ResultsError: The folder cannot be written.
+    """
+    import json
+
+    from safetensors.numpy import save as to_safetensors
+
+    # report.json last: a folder that has it is complete.
+    write_whole(folder / SPECTRA, to_safetensors({name: np.ascontiguousarray(spectra[name]) for name in spectra}))
+    write_whole(folder / LAYERS, table.encode())
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(folder / REPORT, (text + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write under a temporary name and move into place, so that no reader ever sees a part.
+
+    Args:
+        path: The file.
+        content: All of it.
+
+    Raises:
+        ResultsError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ResultsError(unwritable(path, error)) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half-written.
+
+    Args:
+        folder: A result folder.
+    """
+    for leftover in folder.glob(f".*{_TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
+
+
+def made(folder: Path) -> Path:
+    """Make a folder and those above it.
+
+    Args:
+        folder: New or existing.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ResultsError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultsError(unwritable(folder, error)) from error
+    return folder
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """Say that a path cannot be written, why, and what to do.
+
+    Args:
+        path: The file or folder.
+        error: What the system said.
+
+    Returns:
+        The message.
+    """
+    return f"cannot write to '{path}': {error.strerror or error}. Free space or choose another folder."
