@@ -21,11 +21,15 @@ FORBIDDEN = {
 
 
 def imports_of(file):
-    """Yield (module, is inside a function) for each import of our own in a file."""
+    """Yield the modules of our own that a file imports, inside functions too."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("spectra."):
-            yield node.module
+            folder = PACKAGE.parent.joinpath(*node.module.split("."))
+            modules = {alias.name for alias in node.names if (folder / f"{alias.name}.py").exists()}
+            yield from (f"{node.module}.{name}" for name in modules)
+            if len(modules) < len(node.names):
+                yield node.module
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("spectra."))
 
