@@ -123,10 +123,11 @@ class Run:
         if not force:
             self._look_around()
         made(self.folder)
-        if self.complete is None:  # an earlier result, replaced by force, must not stand beside the files of this run
+        self._progress = self._started()
+        if self.complete is None:
+            # An earlier result must not stand beside the files of this run; what is taken over from it is in the progress now.
             for name in (REPORT, LAYERS, SPECTRA):
                 (self.folder / name).unlink(missing_ok=True)
-        self._progress = self._started()
 
     def add(self, layer: LayerDiagnostics, eigenvalues: NDArray[np.float64] | None) -> None:
         """Append a finished layer; it survives the process from here on.
@@ -138,10 +139,8 @@ class Run:
         Raises:
             ResultsError: The disk is full or gone.
         """
-        spectrum = None if eigenvalues is None else base64.b64encode(eigenvalues.astype("<f8").tobytes()).decode()
-        line = json.dumps({"layer": layer.to_dict(), "spectrum": spectrum}, allow_nan=False)
         try:
-            self._progress.write(line + "\n")
+            self._progress.write(_progress_line(layer, eigenvalues) + "\n")
             self._progress.flush()
         except OSError as error:
             raise ResultsError(unwritable(self.folder, error)) from error
@@ -224,9 +223,7 @@ class Run:
         if self.complete is not None:
             return io.TextIOWrapper(io.BytesIO())
         lines = [json.dumps({"header": self._header})]
-        for layer, spectrum in self.finished.values():
-            data = None if spectrum is None else base64.b64encode(spectrum.astype("<f8").tobytes()).decode()
-            lines.append(json.dumps({"layer": layer.to_dict(), "spectrum": data}, allow_nan=False))
+        lines += [_progress_line(layer, spectrum) for layer, spectrum in self.finished.values()]
         write_whole(self.folder / PROGRESS, ("\n".join(lines) + "\n").encode())
         try:
             return (self.folder / PROGRESS).open("a", encoding="utf-8")
@@ -271,6 +268,11 @@ def _report_from_dict(content: dict[str, Any], spectra: Mapping[str, NDArray[np.
         environment=content["environment"],
         spectra=spectra,
     )
+
+
+def _progress_line(layer: LayerDiagnostics, eigenvalues: NDArray[np.float64] | None) -> str:
+    spectrum = None if eigenvalues is None else base64.b64encode(eigenvalues.astype("<f8").tobytes()).decode()
+    return json.dumps({"layer": layer.to_dict(), "spectrum": spectrum}, allow_nan=False)
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
