@@ -223,7 +223,7 @@ def _prepared(read: ReadRows, shape: tuple[int, int], precision: Precision, meth
         read = _transposed_reader(read(0, rows))
     if method == "svd":
         return _by_singular_values(read, large, small, precision, 1.0)
-    gram, scale = _safe_gram(read, large, small, precision)
+    gram, scale = safe_gram(read, large, small, precision)
     return _GramProblem(gram, scale, read, large, precision)
 
 
@@ -351,8 +351,21 @@ def _gram(read: ReadRows, large: int, small: int, precision: str, scale: float) 
     return gram
 
 
-def _safe_gram(read: ReadRows, large: int, small: int, precision: str) -> tuple[AnyArray, float]:
-    """Return the Gram matrix of ``scale * W``, with a power of two as scale so that no square over- or underflows."""
+def safe_gram(read: ReadRows, large: int, small: int, precision: str) -> tuple[AnyArray, float]:
+    """Compute the Gram matrix of ``scale * W``, with a power of two as scale so that no square over- or underflows.
+
+    Args:
+        read: ``read(start, stop)`` returns those rows of a tall matrix of shape ``(large, small)``.
+        large: Number of rows.
+        small: Number of columns, at most ``large``.
+        precision: Arithmetic of the product.
+
+    Returns:
+        Shape ``(small, small)`` in that precision, and the scale (1.0 unless it was needed).
+
+    Raises:
+        NonFiniteWeightsError: A NaN or infinite entry, where the scale had to be looked for.
+    """
     gram = _gram(read, large, small, precision, 1.0)
     with np.errstate(over="ignore", invalid="ignore"):
         trace = float(np.trace(gram))
