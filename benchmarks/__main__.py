@@ -8,12 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import fit, imports, limit, machine, whole_model
+from benchmarks import fit, imports, limit, machine, truncated, whole_model
 from benchmarks.answers import AnswersDifferError
 from benchmarks.measure import ChildError, use_few_cores
 from benchmarks.table import Comparison, print_table
 
-NAMES = ("imports", "fit", "limit", "whole")
+NAMES = ("imports", "fit", "limit", "whole", "truncated")
+DEFAULT_NAMES = NAMES[:-1]  # the last one installs an older powerlaw where there is none
 
 
 def main() -> int:
@@ -23,8 +24,9 @@ def main() -> int:
         0, or 1 if answers differ or a measured process failed.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and memory beside the peers.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all but truncated")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds; medians are compared (default: 5)")
+    parser.add_argument("--powerlaw15", metavar="PYTHON", help="interpreter with powerlaw 1.5; default: one of its own")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save all samples")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(NAMES))
@@ -35,13 +37,13 @@ def main() -> int:
 
     use_few_cores()
     try:
-        return _run(arguments.names or list(NAMES), arguments.repeats, arguments.json)
+        return _run(arguments.names or list(DEFAULT_NAMES), arguments.repeats, arguments.json, arguments.powerlaw15)
     except (AnswersDifferError, ChildError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
 
 
-def _run(names: list[str], repeats: int, file: Path | None) -> int:
+def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | None) -> int:
     facts = machine.describe()
     rows: list[Comparison] = []
     lines: list[str] = []
@@ -56,6 +58,8 @@ def _run(names: list[str], repeats: int, file: Path | None) -> int:
             lines += limit_lines
         if "whole" in names:
             rows += whole_model.run(repeats, Path(folder))
+        if "truncated" in names:
+            rows += truncated.run(repeats, powerlaw15)
     if rows:
         print_table(rows)
     for line in [*lines, machine.in_words(facts)]:

@@ -1,4 +1,7 @@
-"""Child process: the time of one ``spectra.analyze`` call, files read within it: ``FOLDER PROFILE``."""
+"""Child process: the time of one ``spectra.analyze`` call, files read within it: ``FOLDER PROFILE [SETTINGS]``.
+
+SETTINGS are changes to the profile as JSON. With them the rows are printed, too.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ import spectra
 
 def main() -> None:
     """Analyse, print seconds."""
-    folder, profile = sys.argv[1:]
+    folder, profile = sys.argv[1:3]
+    settings = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     analyze = spectra.analyze
     start = time.perf_counter()
-    analyze(folder, profile=profile)
-    print(json.dumps({"analysis_seconds": time.perf_counter() - start}))
+    report = analyze(folder, profile=profile, **settings)
+    seconds = time.perf_counter() - start
+    print(json.dumps({"analysis_seconds": seconds, "layers": [layer.to_dict() for layer in report.layers] if settings else []}))
 
 
 if __name__ == "__main__":

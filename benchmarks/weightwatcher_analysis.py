@@ -1,4 +1,6 @@
-"""Child process: what a WeightWatcher user writes — import, load the model, analyse, print: ``FOLDER``.
+"""Child process: what a WeightWatcher user writes — import, load the model, analyse, print: ``FOLDER [OPTIONS]``.
+
+OPTIONS are keyword arguments of ``analyze`` as JSON.
 
 The time of the ``analyze`` call alone is printed beside the table; the model is loaded by then.
 """
@@ -14,6 +16,7 @@ import time
 
 def main() -> None:
     """Analyse, print seconds and rows."""
+    options = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
     with contextlib.redirect_stdout(io.StringIO()):  # it prints remarks
         import weightwatcher
         from transformers import AutoModel
@@ -21,7 +24,7 @@ def main() -> None:
         model = AutoModel.from_pretrained(sys.argv[1])
         watcher = weightwatcher.WeightWatcher(model=model)
         start = time.perf_counter()
-        details = watcher.analyze()
+        details = watcher.analyze(**options)
         seconds = time.perf_counter() - start
     print(json.dumps({"analysis_seconds": seconds, "layers": details.to_dict("records")}, default=lambda value: value.item()))
 

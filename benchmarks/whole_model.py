@@ -58,13 +58,13 @@ def _compare(name: str, folder: Path, repeats: int, *, command_bar: float, analy
         for threads in _still_in(peers, number):
             peers[threads].append(_weightwatcher(folder, threads))
             if number == 0:  # before anything is concluded or repeated
-                _check(name, commands[0], peers[threads][0])
+                check_answers(name, commands[0], peers[threads][0])
     threads = min(peers, key=lambda t: median([sample.seconds for sample in peers[t]]))
-    best_analysis = min(peers, key=lambda t: median(_analysis_seconds(peers[t])))
+    best_analysis = min(peers, key=lambda t: median(analysis_seconds(peers[t])))
     return [
         Comparison(
             f"{name}: command, start to exit",
-            _peer(threads),
+            peer_name(threads),
             "s",
             tuple(sample.seconds for sample in commands),
             tuple(sample.seconds for sample in peers[threads]),
@@ -72,15 +72,15 @@ def _compare(name: str, folder: Path, repeats: int, *, command_bar: float, analy
         ),
         Comparison(
             f"{name}: analysis call",
-            _peer(best_analysis),
+            peer_name(best_analysis),
             "s",
-            tuple(_analysis_seconds(analyses)),
-            tuple(_analysis_seconds(peers[best_analysis])),
+            tuple(analysis_seconds(analyses)),
+            tuple(analysis_seconds(peers[best_analysis])),
             analysis_bar,
         ),
         Comparison(
             f"{name}: peak memory",
-            _peer(threads),
+            peer_name(threads),
             "MiB",
             tuple(sample.peak_mib for sample in commands),
             tuple(sample.peak_mib for sample in peers[threads]),
@@ -108,15 +108,24 @@ def _weightwatcher(folder: Path, threads: int) -> Sample:
     return run_module("benchmarks.weightwatcher_analysis", str(folder), threads=threads)
 
 
-def _analysis_seconds(samples: list[Sample]) -> list[float]:
+def analysis_seconds(samples: list[Sample]) -> list[float]:
+    """Return the times of the analysis calls alone."""
     return [float(sample.output["analysis_seconds"]) for sample in samples]
 
 
-def _peer(threads: int) -> str:
+def peer_name(threads: int) -> str:
+    """Return WeightWatcher's name in the table."""
     return f"WeightWatcher, {threads} BLAS thread{'s' if threads > 1 else ''}"
 
 
-def _check(name: str, ours: Sample, theirs: Sample) -> None:
+def check_answers(name: str, ours: Sample, theirs: Sample) -> None:
+    """Require the columns of ``COLUMNS`` to be equal, layer by layer.
+
+    Args:
+        name: Of the case, for the message.
+        ours: A run of Spectra's.
+        theirs: A run of WeightWatcher's.
+    """
     require_equal(
         {str(row["layer_name"]): row for row in ours.output["layers"]},
         {str(row["longname"]): _renamed(row) for row in theirs.output["layers"]},

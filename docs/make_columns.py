@@ -8,18 +8,31 @@ from spectra.results.records import SCHEMA_VERSION, LayerDiagnostics, LayerStatu
 HEAD = f"""# Columns of a result
 
 Schema version {SCHEMA_VERSION}. A field of `LayerDiagnostics`, a column of `layers.csv` and a key of `report.json` are
-the same word. Eigenvalues are λ = σ², not divided by a dimension; `log10_` is base 10. Missing numbers are NaN in
+the same word; the column "when" names the setting that asks for it. Eigenvalues are λ = σ², not divided by a dimension; `log10_` is base 10. Missing numbers are NaN in
 memory, `null` in JSON, empty in CSV, and `status` says why. Written by `docs/make_columns.py`.
 
-| column | meaning | in WeightWatcher |
-|---|---|---|
+| column | meaning | when | in WeightWatcher |
+|---|---|---|---|
 """
+
+
+WHEN = {
+    "clip": "`xmin='clip'`",
+    "truncated": "`truncated`",
+    "alternatives": "`alternatives`",
+    "pvalue": "`pvalue_samples`",
+    "bootstrap": "`bootstrap_samples`",
+    "mp": "`mp_fit`",
+    "randomized": "`randomize`",
+    "vectors": "`vectors`",
+    "farms": "`subsample='farms'`",
+}
 
 
 def text() -> str:
     """Return the page."""
     rows = [
-        f"| `{field.name}` | {field.metadata['meaning']} | {_code(field.metadata['weightwatcher'])} |"
+        f"| `{field.name}` | {field.metadata['meaning']} | {WHEN.get(field.metadata['group'], 'always')} | {_code(field.metadata['weightwatcher'])} |"
         for field in dataclasses.fields(LayerDiagnostics)
     ]
     statuses = ", ".join(f"`{status.value}`" for status in LayerStatus)

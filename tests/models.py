@@ -102,6 +102,84 @@ def _seeded(kind: Any, config: Any) -> torch.nn.Module:
     return model.eval()
 
 
+# Tiny models of architectures that store several projections, or many experts, in one weight: the name of the
+# configuration's class, and sizes. Four heads, so that a cut may miss them; groups where the architecture has them.
+_NEOX = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 64}
+_LLAMA = {**_NEOX, "num_key_value_heads": 2}
+_GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16, "vocab_size": 64, "bos_token_id": 0, "eos_token_id": 0}
+_FALCON = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
+_ENDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+_MAMBA = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "vocab_size": 64}
+
+FUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": ("GPT2Config", _GPT2),
+    "openai-gpt": ("OpenAIGPTConfig", _GPT2),
+    "gpt_bigcode, multi-query": ("GPTBigCodeConfig", _GPT2),
+    "gpt_bigcode, multi-head": ("GPTBigCodeConfig", {**_GPT2, "multi_query": False}),
+    "codegen": ("CodeGenConfig", {**_GPT2, "rotary_dim": 4}),
+    "mpt": ("MptConfig", {"d_model": 32, "n_layers": 2, "n_heads": 4, "vocab_size": 64, "expansion_ratio": 2}),
+    "gpt_neox": ("GPTNeoXConfig", _NEOX),
+    "gpt_neox_japanese": ("GPTNeoXJapaneseConfig", {**_FALCON, **_ENDS, "intermediate_multiple_size": 2}),
+    "bloom": ("BloomConfig", {"hidden_size": 32, "n_layer": 2, "n_head": 4, "vocab_size": 64}),
+    "persimmon": ("PersimmonConfig", {**_NEOX, **_ENDS, "qk_layernorm": False}),
+    "falcon, multi-query": ("FalconConfig", _FALCON),
+    "falcon, multi-head": ("FalconConfig", {**_FALCON, "multi_query": False, "alibi": True}),
+    "falcon, grouped": ("FalconConfig", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    "phi3": ("Phi3Config", {**_LLAMA, **_ENDS}),
+    "modernbert": ("ModernBertConfig", {**_NEOX, **_ENDS, "cls_token_id": 1, "sep_token_id": 2}),
+    "deberta": ("DebertaConfig", {**_NEOX, "pos_att_type": [], "relative_attention": False}),
+    "starcoder2": ("Starcoder2Config", {**_LLAMA, **_ENDS}),
+    "glm": ("GlmConfig", {**_LLAMA, **_ENDS, "head_dim": 8}),
+    "mamba": ("MambaConfig", _MAMBA),
+}
+
+_EXPERTS = {**_LLAMA, **_ENDS, "num_experts_per_tok": 2, "head_dim": 8}
+_QWEN_EXPERTS = {**_EXPERTS, "num_experts": 4, "moe_intermediate_size": 24}
+_DEEPSEEK = (
+    {**_EXPERTS, "num_key_value_heads": 4, "n_routed_experts": 4, "n_shared_experts": 1, "moe_intermediate_size": 24}
+    | {"kv_lora_rank": 8, "q_lora_rank": 12, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "head_dim": 4}
+    | {"first_k_dense_replace": 1, "n_group": 1, "topk_group": 1}
+)
+_DBRX = {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 16, "vocab_size": 64} | {
+    "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4},
+    "ffn_config": {"ffn_hidden_size": 24, "moe_num_experts": 4, "moe_top_k": 2, "hidden_size": 32},
+}
+
+EXPERTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mixtral": ("MixtralConfig", {**_EXPERTS, "num_local_experts": 4}),
+    "qwen2_moe": ("Qwen2MoeConfig", {**_QWEN_EXPERTS, "shared_expert_intermediate_size": 40, "decoder_sparse_step": 1}),
+    "qwen3_moe": ("Qwen3MoeConfig", {**_QWEN_EXPERTS, "decoder_sparse_step": 1}),
+    "olmoe": ("OlmoeConfig", {**_EXPERTS, "num_experts": 4}),
+    "deepseek_v2": ("DeepseekV2Config", {**_DEEPSEEK, "topk_method": "greedy"}),
+    "deepseek_v3": ("DeepseekV3Config", _DEEPSEEK),
+    "gpt_oss": ("GptOssConfig", {**_EXPERTS, "num_local_experts": 4}),
+    "llama4_text": (
+        "Llama4TextConfig",
+        {**_EXPERTS, "num_local_experts": 4, "intermediate_size_mlp": 40, "interleave_moe_layer_step": 1},
+    ),
+    "dbrx": ("DbrxConfig", _DBRX),
+    "granitemoe": ("GraniteMoeConfig", {**_EXPERTS, "num_local_experts": 4}),
+    "jetmoe": ("JetMoeConfig", {**_EXPERTS, "num_local_experts": 4, "kv_channels": 8}),
+}
+
+
+def tiny(architecture: str) -> torch.nn.Module:
+    """A model of ``FUSED`` or ``EXPERTS``: without output layer, seeded, biases not zero."""
+    import torch
+    import transformers
+
+    name, sizes = {**FUSED, **EXPERTS}[architecture]
+    model = _seeded(transformers.AutoModel.from_config, getattr(transformers, name)(**sizes))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter_name, parameter in model.named_parameters():
+            if parameter_name.endswith(".bias"):
+                parameter.normal_(std=0.02, generator=generator)
+            elif parameter.dim() >= 2:  # large enough that attention is not uniform
+                parameter.normal_(std=0.2, generator=generator)
+    return model
+
+
 # A container is a function of a model and an empty folder; what it returns is given to ``spectra.analyze``.
 
 

@@ -32,3 +32,15 @@ def matrices(draw: st.DrawFn, max_side: int = 40) -> np.ndarray:
     rank = draw(st.integers(1, min(rows, cols)))
     scale = 10.0 ** draw(st.integers(-6, 6))
     return scale * rng.standard_normal((rows, rank)) @ rng.standard_normal((rank, cols))
+
+
+@st.composite
+def low_rank_factors(draw: st.DrawFn, max_side: int = 40, max_rank: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs ``(rows, r)`` and ``(r, cols)``, of any scale each; at times with a zero or a repeated direction."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, rank, cols = draw(st.integers(1, max_side)), draw(st.integers(1, max_rank)), draw(st.integers(1, max_side))
+    left = 10.0 ** draw(st.integers(-6, 6)) * rng.standard_normal((rows, rank))
+    right = 10.0 ** draw(st.integers(-6, 6)) * rng.standard_normal((rank, cols))
+    if draw(st.booleans()):
+        left[:, 0] = 0.0 if draw(st.booleans()) else left[:, -1]
+    return left, right

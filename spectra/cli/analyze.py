@@ -6,14 +6,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from spectra.cli.setting_flags import GroupedCommand, with_setting_flags
 from spectra.errors import InputError
 
 if TYPE_CHECKING:
     from spectra.results.report import Report
+    from spectra.results.settings import SettingsChanges
 
 
 _EXAMPLES = """\b
@@ -23,19 +25,12 @@ Examples:
   spectra analyze demo --json > report.json"""
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @click.argument("model")
-@click.option("--include", multiple=True, metavar="GLOB", help="Only layers whose name matches; repeatable.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out layers that match; repeatable.")
+@click.option("--base", metavar="MODEL", help="Analyse the difference to this model; for an adapter: its base model.")
+@click.option("--profile", default="default", metavar="NAME", show_default=True, help="default, weightwatcher or tempbalance.")
 @click.option("--dry-run", is_flag=True, help="List what would be analysed, its cost and memory; read no weights.")
-@click.option("--profile", default="default", metavar="NAME", show_default=True, help="default or weightwatcher.")
-@click.option("--xmin", metavar="S", help="Where tails start: ks, median, hill, fixed or a number.  [default: ks]")
-@click.option("--xmin-pos", type=float, metavar="X", help="For median: rank n / X.  [default: 2]")
-@click.option("--num-tail", type=float, metavar="K", help="For hill and fixed: tail size, or a fraction below 1.")
-@click.option("--precision", metavar="P", help="float64 or float32.  [default: float64]")
-@click.option("--method", metavar="M", help="auto, gram or svd.  [default: auto]")
-@click.option("--conv-norm", type=float, metavar="X", help="Factor on eigenvalues of convolutions.  [default: 1.0]")
-@click.option("--min-evals", type=int, metavar="N", help="Fewest eigenvalues for a fit.  [default: 8]")
+@click.option("--device", default="auto", metavar="D", show_default=True, help="cpu, cuda, cuda:1, ...; auto: cpu for files.")
 @click.option("--workers", default="auto", metavar="N", show_default=True, help="Worker threads.")
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="DIR", help="Result folder; the same command continues a run."
@@ -49,10 +44,14 @@ Examples:
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no hints.")
 @click.option("--no-color", is_flag=True, help="No colour; NO_COLOR does the same.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
+@with_setting_flags
 def analyze(
     model: str,
     *,
+    base: str | None,
+    profile: str,
     dry_run: bool,
+    device: str,
     workers: str,
     output: Path | None,
     force: bool,
@@ -66,7 +65,7 @@ def analyze(
 ) -> int:
     """Fit the heavy tail of every weight matrix of a checkpoint.
 
-    MODEL is a checkpoint folder or file, a hub id, or 'demo'.
+    MODEL is a checkpoint folder or file, an adapter folder, a hub id, or 'demo'.
     """
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other. Choose one, or use --output DIR, which writes both.")
@@ -76,13 +75,23 @@ def analyze(
     if dry_run:
         from spectra.cli.dry_run import dry_run as show
 
-        return show(model, settings, workers=num_workers, as_json=as_json, no_color=no_color)
+        return show(model, profile, settings, base=base, workers=num_workers, as_json=as_json, no_color=no_color)
 
     from spectra.diagnose.analyze import analyze as run
 
     try:
         with _progress_bar(hidden=quiet or not sys.stderr.isatty()) as progress:
-            report = run(model, **settings, workers=num_workers, output=output, force=force, progress=progress)
+            report = run(
+                model,
+                base=base,
+                profile=profile,
+                device=device,
+                workers=num_workers,
+                output=output,
+                force=force,
+                progress=progress,
+                **cast("SettingsChanges", settings),
+            )
     except KeyboardInterrupt:
         if output is not None:
             print(f"Finished layers are kept in '{output}'; the same command continues there.", file=sys.stderr)
@@ -111,12 +120,17 @@ def _print(report: Report, *, as_json: bool, as_csv: bool, rows: int, no_color: 
         print(report.to_csv(), end="")
     else:
         from spectra.cli.console import console
-        from spectra.report.table import layer_table
+        from spectra.report.table import expert_table, layer_table
         from spectra.results.words import conclusion, headline
 
         out = console(no_color=no_color)
         out.print(headline(report.model, report.summary) + "\n", markup=False)
         out.print(layer_table(report.layers, width=out.width, max_rows=rows))
+        if report.experts:
+            out.print("\nExperts:\n")
+            out.print(expert_table(report.experts, max_rows=rows))
+        for note in report.model.notes:
+            out.print(f"\n{note}", markup=False)
         out.print("\n" + conclusion(report.summary), markup=False)
 
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from spectra.cli.console import console
 from spectra.results.words import counted
 
 if TYPE_CHECKING:
     from spectra.diagnose.plan import AnalysisPlan
+    from spectra.results.settings import SettingsChanges
 
 _GIGA = 1e9
 
 
-def dry_run(model: str, arguments: dict[str, Any], *, workers: Any, as_json: bool, no_color: bool) -> int:
+def dry_run(
+    model: str, profile: str, settings: dict[str, Any], *, base: str | None, workers: Any, as_json: bool, no_color: bool
+) -> int:
     """Print the plan of an analysis.
 
     Args:
         model: As ``spectra analyze`` takes it.
-        arguments: Settings, as ``spectra.analyze`` takes them.
+        profile: Name of a profile.
+        settings: Changes to it, as ``spectra.analyze`` takes them.
+        base: Base model, or ``None``.
         workers: Number of workers, or ``"auto"``.
         as_json: Print JSON.
         no_color: Print without colour.
@@ -34,8 +39,9 @@ def dry_run(model: str, arguments: dict[str, Any], *, workers: Any, as_json: boo
     from spectra.sources import open_source
 
     num_workers = resolve_workers(workers)
-    source = open_source(model)
-    plan = plan_analysis(source, resolve_settings(**arguments))
+    resolved = resolve_settings(profile, **cast("SettingsChanges", settings))
+    source = open_source(model, base=base, lora=resolved.lora)
+    plan = plan_analysis(source, resolved)
     if as_json:
         print(json.dumps(_as_dict(plan, num_workers), indent=1))
     else:
@@ -47,6 +53,7 @@ def _as_dict(plan: AnalysisPlan, workers: int) -> dict[str, Any]:
     layers = [
         {
             "layer_name": job.layer_name,
+            "matrix_name": job.matrix_name,
             "kind": job.kind,
             "dtype": job.tensor.dtype,
             "num_rows": job.num_rows,
@@ -80,7 +87,7 @@ def _print_table(name: str, plan: AnalysisPlan, workers: int, *, no_color: bool)
         shape = f"{job.num_rows}×{job.num_cols}"
         shape = f"{job.num_matrices}·{shape}" if job.num_matrices > 1 else shape
         cells = (job.kind, job.tensor.dtype, shape, str(job.num_eigenvalues), f"{job.flops / _GIGA:.3g}")
-        table.add_row(Text(job.layer_name), *cells)  # a text: brackets in a name are no markup
+        table.add_row(Text(job.matrix_name), *cells)  # a text: brackets in a name are no markup
     out.print(f"Would analyse {counted(len(plan.jobs), 'layer')} of '{name}'\n", markup=False)
     out.print(table)
     if plan.skipped:

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
@@ -18,13 +18,15 @@ from spectra._version import __version__
 from spectra.diagnose.engines import local
 from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.plan import model_info, plan_analysis
-from spectra.diagnose.profiles import as_patterns, resolve_settings
-from spectra.diagnose.summary import summarize
+from spectra.diagnose.profiles import resolve_settings
+from spectra.diagnose.summary import summarize, summarize_experts
 from spectra.errors import InputError
+from spectra.esd.accelerator import CPU, check_device
 from spectra.esd.eigenvalues import FloatArray
 from spectra.matrices import WeightMatrices
 from spectra.results.records import LayerDiagnostics
 from spectra.results.report import Report
+from spectra.results.settings import SettingsChanges
 from spectra.results.store import Run, run_header
 from spectra.sources import open_source
 
@@ -52,42 +54,61 @@ class Progress:
 def analyze(
     model: Model,
     *,
+    base: Model | None = None,
     profile: str = "default",
-    xmin: str | float | None = None,
-    include: str | Sequence[str] = (),
-    exclude: str | Sequence[str] = (),
-    precision: str | None = None,
-    method: str | None = None,
-    conv_norm: float | None = None,
-    min_evals: int | None = None,
-    xmin_pos: float | None = None,
-    num_tail: int | float | None = None,
+    device: str = "auto",
     workers: int | Literal["auto"] = "auto",
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    **settings: Unpack[SettingsChanges],
 ) -> Report:
     """Fit the heavy tail of every weight matrix of a model, and describe its spectrum.
 
     Args:
         model: Path of a checkpoint folder or file, a hub id, ``"demo"``, a live ``nn.Module`` (which is not changed), or
-            a mapping of names to arrays or tensors.
-        profile: ``"default"``, or ``"weightwatcher"`` for the numbers of WeightWatcher 0.7.7.
-        xmin: Where tails start: ``"ks"``, ``"median"``, ``"hill"``, ``"fixed"`` (with ``num_tail``) or a value; see
-            :func:`spectra.fit_power_law`. Default: the profile's, ``"ks"``.
-        include: Glob patterns on layer names; only layers that match one are analysed.
-        exclude: Glob patterns on layer names to leave out.
-        precision: ``"float64"`` (default) or ``"float32"``, the arithmetic of Gram products and singular values.
-        method: ``"auto"`` (default), ``"gram"`` or ``"svd"``; see :mod:`spectra.esd.eigenvalues`.
-        conv_norm: Factor on the eigenvalues of convolutions. Default 1.0; WeightWatcher and TempBalance: 0.5.
-        min_evals: Fewest eigenvalues for a fit. Default 8, as WeightWatcher.
-        xmin_pos: For ``xmin="median"``.
-        num_tail: For ``xmin="hill"`` and ``"fixed"``.
-        workers: Worker threads. Default: the cores this process may use. Numbers do not depend on it.
+            a mapping of names to arrays or tensors; or a folder with a PEFT adapter.
+        base: Analyse the difference to this model, weight by weight, matched by name. For an adapter: its base model.
+        profile: ``"default"``, ``"weightwatcher"`` for the numbers of WeightWatcher 0.7.7, or ``"tempbalance"``.
+        device: Where spectra are computed: ``"cpu"`` (NumPy), or a device of torch's such as ``"cuda"``. ``"auto"``: the
+            device of a live module, the CPU for files.
+        workers: Worker threads. Default: the cores this process may use; on a GPU one. Numbers do not depend on it.
         output: Result folder. Layers are kept there as they are finished; the same call continues an interrupted run and
             returns a finished one.
         force: Write into ``output`` whatever it holds; its other files are left alone.
         progress: Called after each layer.
+        **settings: Any of the following; ``None`` or nothing keeps the profile's value, which for ``"default"`` is named.
+
+            What is analysed.
+            ``include``, ``exclude``: glob patterns on layer names. ``kinds``: only these kinds of layers.
+            ``split_fused`` ("auto"): fused projections and gates are split by architecture, or "none".
+            ``split_heads`` (False): one matrix per attention head.
+            ``moe`` ("per_expert"): a row per expert, "summary" (only ``report.experts``) or "pool" (one spectrum for all).
+            ``conv_mode`` ("pooled"): kernel positions in one spectrum, "slices" (a row each) or "operator" (the spectrum of
+            the convolution as a linear map, arXiv 1805.10408).
+            ``lora`` ("delta"): of an adapter the change, "merged", "factors" or "base".
+
+            Spectra.
+            ``precision`` ("float64"): or "float32", arithmetic of Gram products and singular values.
+            ``method`` ("auto"): "gram" or "svd"; see :mod:`spectra.esd.eigenvalues`.
+            ``conv_norm`` (1.0): factor on eigenvalues of convolutions; WeightWatcher and TempBalance: 0.5.
+            ``normalize`` ("none"): "1/N" divides eigenvalues by the larger side.
+            ``subsample`` ("none"): "farms" fits the pooled spectra of windows of equal shape, with ``window_rows``,
+            ``window_aspect`` and ``windows_per_side``; see :mod:`spectra.esd.subsample`.
+
+            Fits.
+            ``xmin`` ("ks"), ``xmin_pos``, ``num_tail``, ``max_fingers``, ``finger_threshold``: see
+            :func:`spectra.fit_power_law`. ``min_evals`` (8): fewest eigenvalues for a fit, as WeightWatcher.
+            ``truncated`` (False): fit the truncated power law, too.
+            ``alternatives`` (False): likelihood ratios against other distributions.
+            ``pvalue_samples`` (0): synthetic spectra for a goodness-of-fit p-value; 1000 resolve 0.03.
+            ``bootstrap_samples`` (0): resamples for 95 % intervals of alpha and xmin.
+
+            More diagnostics.
+            ``mp_fit`` (False), ``mp_method`` ("quantile"), ``tw_level`` (0.99): see :func:`spectra.fit_marchenko_pastur`.
+            ``randomize`` (False), ``num_replicas``: compare with the same weights in random order.
+            ``vectors`` (False): localization of eigenvectors. ``seed`` (0): of everything random; numbers do not depend on
+            the order of layers or on filters.
 
     Returns:
         The report. A layer that could not be analysed is a row whose ``status`` says why.
@@ -103,24 +124,14 @@ def analyze(
         >>> report.layers[0].num_eigenvalues, round(report.layers[0].stable_rank, 2)
         (100, 33.84)
     """
-    settings = resolve_settings(
-        profile,
-        xmin=xmin,
-        include=as_patterns(include),
-        exclude=as_patterns(exclude),
-        precision=precision,
-        method=method,
-        conv_norm=conv_norm,
-        min_evals=min_evals,
-        xmin_pos=xmin_pos,
-        num_tail=num_tail,
-    )
-    num_workers = resolve_workers(workers)
+    resolved = resolve_settings(profile, **settings)
+    where = resolve_device(device, model)
+    num_workers = 1 if where != CPU and workers == "auto" else resolve_workers(workers)
     started, clock = datetime.now(UTC), time.perf_counter()
-    source = open_source(model)
-    plan = plan_analysis(source, settings)
+    source = open_source(model, base=base, lora=resolved.lora)
+    plan = plan_analysis(source, resolved)
     info = model_info(source, plan, revision=output is not None)
-    run = Run(output, run_header(info, settings, version=__version__), force=force) if output is not None else None
+    run = Run(output, run_header(info, plan.settings, version=__version__), force=force) if output is not None else None
     if run is not None and run.complete is not None:
         return run.complete
 
@@ -131,7 +142,7 @@ def analyze(
     try:
         if progress:
             progress(Progress("", len(done), len(plan.jobs), share))
-        diagnose = partial(diagnose_layers, settings=settings)
+        diagnose = partial(diagnose_layers, settings=plan.settings, device=where)
         with closing(local.run(diagnose, batches(waiting), cost=_cost, workers=num_workers)) as finished:
             for batch, results in finished:
                 for job, (row, values) in zip(batch, results, strict=True):
@@ -145,11 +156,12 @@ def analyze(
         spectra = {job.matrix_name: values for job in plan.jobs if (values := done[job.matrix_name][1]) is not None}
         report = Report(
             model=info,
-            layers=layers,
+            layers=tuple(layer for layer in layers if not layer.stack) if plan.settings.moe == "summary" else layers,
+            experts=summarize_experts(layers),
             skipped=plan.skipped,
             summary=summarize(layers, plan.skipped),
-            settings=settings,
-            environment=_environment(started, time.perf_counter() - clock, num_workers),
+            settings=plan.settings,
+            environment=_environment(started, time.perf_counter() - clock, num_workers, where),
             spectra=spectra,
         )
         if run:
@@ -158,6 +170,26 @@ def analyze(
         if run:
             run.close()
     return report
+
+
+def resolve_device(device: str, model: Model) -> str:
+    """Check a device, or choose it.
+
+    Args:
+        device: ``"auto"``, ``"cpu"`` or a device of torch's.
+        model: What will be analysed.
+
+    Returns:
+        The name of the device.
+
+    Raises:
+        InputError: A device that is not there.
+    """
+    if device != "auto":
+        return check_device(device)
+    parameters = getattr(model, "parameters", None)
+    first = next(iter(parameters()), None) if callable(parameters) else None
+    return CPU if first is None or first.device.type in (CPU, "meta") else str(first.device)
 
 
 def resolve_workers(workers: int | Literal["auto"]) -> int:
@@ -183,12 +215,13 @@ def _cost(batch: Sequence[WeightMatrices]) -> float:
     return sum(job.flops for job in batch)
 
 
-def _environment(started: datetime, seconds: float, workers: int) -> dict[str, Any]:
+def _environment(started: datetime, seconds: float, workers: int, device: str) -> dict[str, Any]:
     return {
         "spectra": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
+        "device": device,
         "workers": workers,
         "started_at": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),

@@ -4,55 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
+from spectra.diagnose.further import further_columns
+from spectra.diagnose.spectra_of import Found, spectra_of
+from spectra.diagnose.thresholds import MIN_EVALS_FOR_LABEL, OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE
 from spectra.errors import NonFiniteWeightsError, SpectraError, TooFewEigenvaluesError
-from spectra.esd.eigenvalues import (
-    MATRIX_ERRORS,
-    AnyArray,
-    FloatArray,
-    Method,
-    Precision,
-    ReadRows,
-    Spectrum,
-    pool,
-    spectra_together,
-    stack_size,
-)
+from spectra.esd.eigenvalues import FloatArray, Spectrum, stack_size
 from spectra.esd.hill import alpha_hill
 from spectra.esd.norms import log10_alpha_norm, norm_metrics, spectral_entropy
 from spectra.esd.power_law import PowerLawFit, fit_power_law
-from spectra.matrices import WeightMatrices, read_matrices
-from spectra.results.records import AnalysisSettings, LayerDiagnostics, LayerStatus
-
-# Thresholds of WeightWatcher's labels, both strict; `htsr.md` section 7.
-OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE = 2.0, 6.0
-# Under this many eigenvalues alpha says little; the number TempBalance ignores layers under, too.
-MIN_EVALS_FOR_LABEL = 50
+from spectra.matrices import WeightMatrices
+from spectra.results.records import LayerDiagnostics, LayerStatus
+from spectra.results.settings import AnalysisSettings
 
 # WeightWatcher 0.7.7's rule for short spectra: bias-corrected, at least 8 values in the tail.
 _SMALL_SAMPLE, _SMALL_SAMPLE_MIN_TAIL = 20, 8
 
 
 def diagnose_layers(
-    batch: Sequence[WeightMatrices], settings: AnalysisSettings
+    batch: Sequence[WeightMatrices], settings: AnalysisSettings, *, device: str = "cpu"
 ) -> list[tuple[LayerDiagnostics, FloatArray | None]]:
     """Analyse weights. What is wrong with one becomes its status; nothing is raised for it.
 
     Args:
         batch: Not yet read. Several dense weights must have equal smaller sides; see :func:`batches`.
         settings: Resolved settings.
+        device: Where Gram matrices are computed and solved.
 
     Returns:
-        For each weight its row, and the eigenvalues of all its matrices: shape ``(num_eigenvalues,)``, ascending, times
-        ``conv_norm`` for convolutions; ``None`` where there is no spectrum.
+        For each weight its row, and the eigenvalues that its fit was made on: shape ``(num_eigenvalues,)``, ascending,
+        times ``conv_norm`` for convolutions; ``None`` where there is no spectrum.
     """
-    readable = [m for m in batch if not m.tensor.unreadable and m.num_eigenvalues]
-    spectra = dict(zip(map(id, readable), _spectra_of(readable, settings), strict=True))
+    readable = [m for m in batch if not (m.tensor.unreadable or m.tensor.no_base) and m.num_eigenvalues]
+    spectra = dict(zip(map(id, readable), spectra_of(readable, settings, device=device), strict=True))
     return [_diagnosed(matrices, spectra.get(id(matrices)), settings) for matrices in batch]
 
 
@@ -69,7 +57,7 @@ def batches(jobs: Iterable[WeightMatrices]) -> list[list[WeightMatrices]]:
     open_batches: dict[int, list[WeightMatrices]] = {}
     for job in jobs:
         small = min(job.num_rows, job.num_cols)
-        size = stack_size(small) if len(job.tensor.shape) == 2 else 1
+        size = stack_size(small) if job.is_single else 1
         batch = open_batches.get(small) if size > 1 else None
         if batch is None or len(batch) == size:
             batch = []
@@ -80,28 +68,12 @@ def batches(jobs: Iterable[WeightMatrices]) -> list[list[WeightMatrices]]:
     return result
 
 
-def _spectra_of(batch: Sequence[WeightMatrices], settings: AnalysisSettings) -> Iterator[Spectrum | Exception]:
-    together = partial(spectra_together, precision=cast(Precision, settings.precision), method=cast(Method, settings.method))
-    if all(len(matrices.tensor.shape) == 2 for matrices in batch):
-        yield from together((matrices.tensor.read, (matrices.num_rows, matrices.num_cols)) for matrices in batch)
-        return
-    for matrices in batch:
-        try:
-            shape = (matrices.num_rows, matrices.num_cols)
-            parts: list[Spectrum] = []
-            for part in together((_rows_of(matrix), shape) for matrix in read_matrices(matrices)):
-                if isinstance(part, Exception):
-                    raise part
-                parts.append(part)
-            yield pool(parts, max(shape)).scaled(settings.conv_norm)
-        except MATRIX_ERRORS as error:
-            yield error
-
-
 def _diagnosed(
-    matrices: WeightMatrices, found: Spectrum | Exception | None, settings: AnalysisSettings
+    matrices: WeightMatrices, found: Found | Exception | None, settings: AnalysisSettings
 ) -> tuple[LayerDiagnostics, FloatArray | None]:
     row = _known_before_reading(matrices)
+    if matrices.tensor.no_base:
+        return dataclasses.replace(row, status=LayerStatus.NO_BASE, notes=matrices.tensor.no_base), None
     if matrices.tensor.unreadable:
         return dataclasses.replace(row, status=LayerStatus.META, notes="a shape without numbers: load the weights first"), None
     if found is None:
@@ -111,7 +83,7 @@ def _diagnosed(
         status = LayerStatus.NONFINITE if nonfinite else LayerStatus.UNREADABLE
         reason = str(found) if isinstance(found, SpectraError) else f"{type(found).__name__}: {found}".rstrip(": ")
         return dataclasses.replace(row, status=status, notes=reason), None
-    return _described(row, found, matrices, settings), found.eigenvalues
+    return _described(row, found, matrices, settings), found.fitted.eigenvalues
 
 
 def _known_before_reading(m: WeightMatrices) -> LayerDiagnostics:
@@ -120,33 +92,31 @@ def _known_before_reading(m: WeightMatrices) -> LayerDiagnostics:
         layer_name=m.layer_name,
         matrix_name=m.matrix_name,
         kind=m.kind,
+        part=m.part,
+        expert=m.expert,
+        stack=m.stack,
         dtype=m.tensor.dtype,
         is_transposed=m.is_transposed,
         num_rows=m.num_rows,
         num_cols=m.num_cols,
         num_matrices=m.num_matrices,
-        num_params=m.tensor.size,
+        num_params=m.num_params,
         aspect_ratio=large / small if small else math.nan,
         num_eigenvalues=m.num_eigenvalues,
         status=LayerStatus.OK,
+        quantized=m.tensor.quantized,
         tied_to=", ".join(m.tied_names),
     )
 
 
-def _rows_of(array: AnyArray) -> ReadRows:
-    return lambda start, stop: array[start:stop]
-
-
-def _described(
-    row: LayerDiagnostics, result: Spectrum, matrices: WeightMatrices, settings: AnalysisSettings
-) -> LayerDiagnostics:
-    values = result.eigenvalues
-    threshold = settings.evals_threshold
-    null_threshold = result.null_threshold if threshold is None else threshold
+def _described(row: LayerDiagnostics, found: Found, matrices: WeightMatrices, settings: AnalysisSettings) -> LayerDiagnostics:
+    result, values = found.whole, found.whole.eigenvalues
+    null_threshold = _null_threshold(result, settings)
     num_null = int(np.searchsorted(values, null_threshold, side="right"))
     rank = result.rank if result.rank is not None else len(values) - num_null
     changes: dict[str, Any] = dataclasses.asdict(norm_metrics(values))
     changes |= {
+        "num_eigenvalues": len(values),
         "matrix_rank": result.rank,
         "rank_loss": result.rank_loss,
         "entropy": spectral_entropy(values, rank, epsilon=settings.entropy_epsilon) if values[-1] > 0.0 else math.nan,
@@ -156,41 +126,59 @@ def _described(
     }
     if settings.sv_min_over_matrices == "max":
         changes["sv_min"] = math.sqrt(float(result.smallest.max()))
-    notes = []
+    notes = [note for note in (matrices.tensor.note, matrices.note, *found.notes) if note]
     if result.rank is None:
         changes["sv_min"] = math.nan
         notes.append("ranks and sv_min are under the resolution of the Gram matrix; method 'svd' gives them")
 
     fit: PowerLawFit | None = None
-    if values[-1] == 0.0:
-        changes["status"] = LayerStatus.ZERO
-    elif matrices.is_depthwise:
-        changes["status"] = LayerStatus.DEPTHWISE
-    elif len(values) < settings.min_evals:
-        changes["status"] = LayerStatus.TOO_FEW_EVALS
-        notes.append(f"fewer than {settings.min_evals} eigenvalues")
-    else:
+    status, reason = _reason_without_fit(matrices, values, settings)
+    if status is LayerStatus.OK:
         try:
-            fit = _fit(values, null_threshold, settings)
+            fit = _fit(found.fitted, settings)
         except TooFewEigenvaluesError as error:
-            changes["status"] = LayerStatus.NO_TAIL
-            notes.append(str(error))
+            status, reason = LayerStatus.NO_TAIL, str(error)
+    if reason:
+        notes.append(reason)
     if fit is not None:
-        changes |= _of_fit(fit, values[num_null:], settings)
-        changes["log10_alpha_norm"] = log10_alpha_norm(values, fit.alpha)
-        changes["alpha_weighted"] = fit.alpha * changes["log10_lambda_max"]
+        positive = found.fitted.eigenvalues[fit.num_null :]
+        changes |= _of_fit(fit, positive, settings)
+        if not settings.inverse:
+            changes["log10_alpha_norm"] = log10_alpha_norm(values, fit.alpha)
+            changes["alpha_weighted"] = fit.alpha * changes["log10_lambda_max"]
         notes += fit.notes
-    return dataclasses.replace(row, **changes, notes="; ".join(notes))
+    if status not in (LayerStatus.ZERO, LayerStatus.UNCHANGED, LayerStatus.DEPTHWISE):
+        further, more_notes = further_columns(matrices, found, fit, settings)
+        changes |= further
+        notes += more_notes
+    return dataclasses.replace(row, **changes, status=status, notes="; ".join(notes))
 
 
-def _fit(values: FloatArray, null_threshold: float, settings: AnalysisSettings) -> PowerLawFit:
-    num_values = len(values) - int(np.searchsorted(values, null_threshold, side="right"))
+def _reason_without_fit(matrices: WeightMatrices, values: FloatArray, settings: AnalysisSettings) -> tuple[LayerStatus, str]:
+    if values[-1] == 0.0:
+        return LayerStatus.UNCHANGED if matrices.tensor.is_difference else LayerStatus.ZERO, ""
+    if matrices.is_depthwise:
+        return LayerStatus.DEPTHWISE, ""
+    if len(values) < settings.min_evals:
+        return LayerStatus.TOO_FEW_EVALS, f"fewer than {settings.min_evals} eigenvalues"
+    return LayerStatus.OK, ""
+
+
+def _null_threshold(result: Spectrum, settings: AnalysisSettings) -> float:
+    return result.null_threshold if settings.evals_threshold is None else settings.evals_threshold
+
+
+def _fit(fitted: Spectrum, settings: AnalysisSettings) -> PowerLawFit:
+    null_threshold = _null_threshold(fitted, settings)
+    num_values = len(fitted.eigenvalues) - int(np.searchsorted(fitted.eigenvalues, null_threshold, side="right"))
     small = settings.small_sample_rule and num_values < _SMALL_SAMPLE
     return fit_power_law(
-        values,
+        fitted.eigenvalues,
         settings.xmin,
         xmin_pos=settings.xmin_pos,
         num_tail=settings.num_tail,
+        max_fingers=settings.max_fingers,
+        finger_threshold=settings.finger_threshold,
         min_tail=_SMALL_SAMPLE_MIN_TAIL if small else settings.min_tail,
         null_threshold=null_threshold,
         bias_correction=small,
@@ -208,10 +196,14 @@ def _of_fit(fit: PowerLawFit, positive: FloatArray, settings: AnalysisSettings) 
         "fit_quality": "good" if fit.is_reliable else "poor",
         "label": _label(fit, settings),
         "alpha_hill": alpha_hill(positive),
+        "num_fingers": fit.num_fingers,
+        "raw_alpha": fit.raw_alpha,
     }
 
 
 def _label(fit: PowerLawFit, settings: AnalysisSettings) -> str:
+    if settings.inverse:  # another question: small eigenvalues
+        return ""
     if settings.labels_need_evidence and not (fit.is_reliable and fit.num_eigenvalues >= MIN_EVALS_FOR_LABEL):
         return ""
     if fit.alpha < OVER_TRAINED_BELOW:

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from spectra.diagnose.thresholds import MIN_EVALS_FOR_LABEL
 from spectra.errors import InputError, SourceError, did_you_mean
 from spectra.esd.eigenvalues import block_rows
-from spectra.matrices import WeightMatrices, matrices_of
-from spectra.results.records import AnalysisSettings, ModelInfo, SkippedTensor
+from spectra.matrices import ModelContext, WeightMatrices, matrices_of
+from spectra.results.records import ModelInfo, SkippedTensor
+from spectra.results.settings import AnalysisSettings
 from spectra.sources import Source
+from spectra.sources.tensors import StoredTensor
 
 _HASHED_AT_ONCE = 2**22  # numbers
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -26,10 +29,12 @@ class AnalysisPlan:
     Attributes:
         jobs: In model order.
         skipped: Every other tensor of two or more dimensions, in model order, with its reason.
+        settings: With what depends on the model filled in: the window of ``farms``.
     """
 
     jobs: tuple[WeightMatrices, ...]
     skipped: tuple[SkippedTensor, ...]
+    settings: AnalysisSettings
 
     @property
     def flops(self) -> float:
@@ -45,7 +50,7 @@ class AnalysisPlan:
         Returns:
             Bytes on top of the idle process.
         """
-        return sum(sorted((_job_bytes(job) for job in self.jobs), reverse=True)[:workers])
+        return sum(sorted((_job_bytes(job, self.settings) for job in self.jobs), reverse=True)[:workers])
 
 
 def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
@@ -65,20 +70,22 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
     jobs: list[WeightMatrices] = []
     skipped: list[SkippedTensor] = []
     tied: dict[str, list[str]] = {}
+    context = ModelContext.of(source)
     for tensor in source.tensors:
         if tensor.tied_to and not settings.count_ties:
             tied.setdefault(tensor.tied_to, []).append(tensor.name)
             if len(tensor.shape) >= 2:
-                skipped.append(SkippedTensor(tensor.name, tensor.shape, tensor.dtype, f"tied to '{tensor.tied_to}'"))
+                skipped.append(_skip(tensor, f"tied to '{tensor.tied_to}'"))
             continue
-        found = matrices_of(tensor, source.config)
-        if isinstance(found, WeightMatrices):
-            reason = _reason_by_size(found, settings)
-            found = SkippedTensor(tensor.name, tensor.shape, tensor.dtype, reason) if reason else found
-        if isinstance(found, WeightMatrices):
-            jobs.append(found)
-        elif found is not None:
+        found = matrices_of(tensor, context, settings)
+        if isinstance(found, SkippedTensor):
             skipped.append(found)
+        for job in found if isinstance(found, tuple) else ():
+            reason = _reason_by_settings(job, settings)
+            if reason:
+                skipped.append(_skip(tensor, reason, job))
+            else:
+                jobs.append(job)
     if not jobs:
         dtypes = ", ".join(sorted({tensor.dtype for tensor in source.tensors})) or "none"
         first = f"'{skipped[0].name}': {skipped[0].reason}" if skipped else "none has two dimensions"
@@ -86,19 +93,22 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
             f"'{source.location}' has no weight to analyse among {len(source.tensors)} tensors (dtypes: {dtypes}); {first}. "
             "Give a checkpoint with floating-point matrices."
         )
-    layers = Counter(job.layer_name for job in jobs)
+    names = Counter(job.matrix_name for job in jobs)
     jobs = [
         dataclasses.replace(
             job,
             tied_names=tuple(tied.get(job.tensor.name, ())),
             # 'a' and 'a.weight' in one file are one layer name and two matrices.
-            matrix_name=job.tensor.name if layers[job.layer_name] > 1 else job.matrix_name,
+            matrix_name=job.tensor.name + job.matrix_name.removeprefix(job.layer_name)
+            if names[job.matrix_name] > 1
+            else job.matrix_name,
         )
         for job in jobs
     ]
-    plan = _filtered(jobs, skipped, settings)
+    jobs, skipped = _filtered(jobs, skipped, settings)
     place = {tensor.name: number for number, tensor in enumerate(source.tensors)}
-    return AnalysisPlan(plan.jobs, tuple(sorted(plan.skipped, key=lambda tensor: place[tensor.name])))
+    skipped.sort(key=lambda tensor: place[tensor.name])
+    return AnalysisPlan(tuple(jobs), tuple(skipped), _with_window(settings, jobs))
 
 
 def model_info(source: Source, plan: AnalysisPlan, *, revision: bool) -> ModelInfo:
@@ -113,31 +123,39 @@ def model_info(source: Source, plan: AnalysisPlan, *, revision: bool) -> ModelIn
         Name, location, fingerprint and revision.
     """
     digest = hashlib.sha256()
-    for job in sorted(plan.jobs, key=lambda job: job.tensor.name):  # containers keep them in different orders
-        tensor = job.tensor
+    tensors = {job.tensor.name: job.tensor for job in plan.jobs}
+    readable = [tensors[name] for name in sorted(tensors)]  # containers keep them in different orders
+    for tensor in readable:
         digest.update(f"{tensor.name}|{tensor.shape}|{tensor.dtype}".encode())
-        if tensor.size and not tensor.unreadable:
+        if tensor.size and not (tensor.unreadable or tensor.no_base):
             last = tensor.shape[0]
             digest.update(tensor.read(0, 1).tobytes() + tensor.read(last - 1, last).tobytes())
-    found = _revision(source, plan) if revision else ""
-    return ModelInfo(source.name, source.location, source.format, digest.hexdigest(), found)
+    found = _revision(source, readable) if revision else ""
+    return ModelInfo(source.name, source.location, source.format, digest.hexdigest(), found, source.base, source.notes)
 
 
-def _revision(source: Source, plan: AnalysisPlan) -> str:
+def _revision(source: Source, tensors: Sequence[StoredTensor]) -> str:
     digest = hashlib.sha256()
     for file in source.files:
         stat = file.stat()
         digest.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}|".encode())
-    for tensor in [] if source.files else sorted((job.tensor for job in plan.jobs), key=lambda tensor: tensor.name):
-        if tensor.size and not tensor.unreadable:
+    for tensor in [] if source.files else tensors:
+        if tensor.size and not (tensor.unreadable or tensor.no_base):
             step = max(1, _HASHED_AT_ONCE // (tensor.size // tensor.shape[0]))
             for start in range(0, tensor.shape[0], step):
                 digest.update(tensor.read(start, min(start + step, tensor.shape[0])).tobytes())
     return digest.hexdigest()
 
 
-def _reason_by_size(job: WeightMatrices, settings: AnalysisSettings) -> str | None:
+def _skip(tensor: StoredTensor, reason: str, job: WeightMatrices | None = None) -> SkippedTensor:
+    part = job.matrix_name.removeprefix(job.layer_name).lstrip(".") if job else ""
+    return SkippedTensor(tensor.name, tensor.shape, tensor.dtype, f"{part}: {reason}" if part else reason)
+
+
+def _reason_by_settings(job: WeightMatrices, settings: AnalysisSettings) -> str | None:
     n, side = job.num_eigenvalues, max(job.num_rows, job.num_cols)
+    if settings.kinds and job.kind not in settings.kinds:
+        return f"kind {job.kind}: only {', '.join(settings.kinds)} asked for"
     if settings.drop_small and n < settings.min_evals:
         return f"{n} eigenvalues: under the profile's limit of {settings.min_evals}"
     if settings.max_evals is not None and n > settings.max_evals:
@@ -147,39 +165,60 @@ def _reason_by_size(job: WeightMatrices, settings: AnalysisSettings) -> str | No
     return None
 
 
-def _filtered(jobs: list[WeightMatrices], skipped: list[SkippedTensor], settings: AnalysisSettings) -> AnalysisPlan:
-    names = [job.layer_name for job in jobs]
+def _filtered(
+    jobs: list[WeightMatrices], skipped: list[SkippedTensor], settings: AnalysisSettings
+) -> tuple[list[WeightMatrices], list[SkippedTensor]]:
+    names = list(dict.fromkeys(name for job in jobs for name in (job.layer_name, job.matrix_name)))
     for option, patterns in (("include", settings.include), ("exclude", settings.exclude)):
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in names):
+                num_layers = len({job.layer_name for job in jobs})
                 raise InputError(
-                    f"{option} pattern '{pattern}' matches none of the {len(names)} layers.{did_you_mean(pattern, names)} "
+                    f"{option} pattern '{pattern}' matches none of the {num_layers} layers.{did_you_mean(pattern, names)} "
                     "Patterns are globs on the whole layer name, such as '*.attention.*'; --dry-run lists the names."
                 )
     kept = []
     for job in jobs:
         reason = None
-        if settings.include and not _matches(job.layer_name, settings.include):
+        if settings.include and not _matches(job, settings.include):
             reason = "not included: " + ", ".join(settings.include)
-        elif _matches(job.layer_name, settings.exclude):
+        elif _matches(job, settings.exclude):
             reason = "excluded: " + ", ".join(settings.exclude)
         if reason:
-            skipped.append(SkippedTensor(job.tensor.name, job.tensor.shape, job.tensor.dtype, reason))
+            skipped.append(_skip(job.tensor, reason, job))
         else:
             kept.append(job)
     if not kept:
         raise InputError("include and exclude leave no layer to analyse. Loosen one of them; --dry-run lists the names.")
-    return AnalysisPlan(tuple(kept), tuple(skipped))
+    return kept, skipped
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _matches(job: WeightMatrices, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in (job.layer_name, job.matrix_name))
 
 
-def _job_bytes(job: WeightMatrices) -> int:
-    small = min(job.num_rows, job.num_cols)
-    stored = job.tensor.size * max(4, _BYTES.get(job.tensor.dtype, 4))
-    by_blocks = job.num_matrices == 1 and job.num_rows >= job.num_cols  # tall matrices are never held whole
-    block = min(block_rows(small), max(job.num_rows, job.num_cols)) * small if small else 0
-    # As read (float32 at least) and in working precision; the Gram matrix, a partial sum and the solver's copy.
-    return (0 if by_blocks else stored) + (4 + 8) * block + 24 * small**2
+def _with_window(settings: AnalysisSettings, jobs: Sequence[WeightMatrices]) -> AnalysisSettings:
+    """Choose the window of ``farms``: one for all layers, so that all exponents come from one aspect ratio and size."""
+    if settings.subsample != "farms" or settings.window_rows is not None:
+        return settings
+    from spectra.esd.subsample import default_window_rows
+
+    shapes = [(job.num_rows, job.num_cols) for job in jobs if min(job.num_rows, job.num_cols) and not job.is_depthwise]
+    # Output layers of a few classes and routers would shrink everybody's window to nothing.
+    wide = [shape for shape in shapes if min(shape) >= MIN_EVALS_FOR_LABEL] or shapes
+    return dataclasses.replace(settings, window_rows=default_window_rows(wide)) if wide else settings
+
+
+def _job_bytes(job: WeightMatrices, settings: AnalysisSettings) -> int:
+    small, large = sorted((job.num_rows, job.num_cols))
+    stored = max(4, _BYTES.get(job.tensor.dtype, 4))
+    if job.is_single and job.num_rows >= job.num_cols and not settings.randomize:
+        held = 0  # tall matrices are never held whole
+    elif job.is_single or job.stack:
+        held = small * large * stored
+    else:
+        held = job.tensor.size * stored
+    copies = 2 if settings.randomize else 1  # the weights in random order are a second copy
+    block = min(block_rows(small), large) * small if small else 0
+    # As read (float32 at least) and in working precision; the Gram matrix, a partial sum and the solver's copy; vectors.
+    return copies * held + (4 + 8) * block + (40 if settings.vectors else 24) * small**2

@@ -3,7 +3,8 @@
 ``default`` is what Spectra recommends. ``weightwatcher`` gives the numbers of WeightWatcher 0.7.7: convolution
 eigenvalues halved, an absolute eigenvalue threshold, its size limits (applied silently there, listed as skipped here),
 its rule for fewer than 20 eigenvalues, tied weights counted twice, labels without evidence. What stays different (NaN in
-place of -1, grouped and depthwise convolutions among it) is listed in ``docs/weightwatcher.md``.
+place of -1, grouped and depthwise convolutions among it) is listed in ``docs/weightwatcher.md``. ``tempbalance`` gives the
+numbers of the TempBalance family's code: float32, the upper half of each spectrum, dense layers and 2-D convolutions.
 """
 
 from __future__ import annotations
@@ -11,12 +12,25 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from spectra.errors import InputError, did_you_mean
-from spectra.esd.eigenvalues import METHODS, PRECISIONS
 from spectra.esd.power_law import parse_xmin
-from spectra.results.records import AnalysisSettings
+from spectra.matrices import KINDS
+from spectra.results.settings import AnalysisSettings, SettingsChanges
+
+# Smallest value of each number; the settings that are counts; the settings that belong to one way of choosing xmin.
+_LEAST = {
+    "conv_norm": 0, "xmin_pos": 0, "num_tail": 0, "finger_threshold": 0, "min_evals": 1, "max_fingers": 3, "window_rows": 2,
+    "windows_per_side": 1, "window_aspect": 0, "pvalue_samples": 0, "bootstrap_samples": 0, "num_replicas": 1, "max_evals": 1, "max_side": 1, "seed": 0,
+}  # fmt: skip
+_WHOLE = set(_LEAST) - {"conv_norm", "xmin_pos", "num_tail", "finger_threshold", "window_aspect"}
+_BELONGS_TO = {
+    "xmin_pos": ("median",),
+    "num_tail": ("hill", "fixed"),
+    "max_fingers": ("clip", "clip_compat"),
+    "finger_threshold": ("clip", "clip_compat"),
+}
 
 # Values: WeightWatcher 0.7.7, constants.py and WW_powerlaw.py.
 PROFILES = {
@@ -34,11 +48,24 @@ PROFILES = {
         labels_need_evidence=False,
         drop_small=True,
         count_ties=True,
+        split_fused="none",
+        mp_method="kde_compat",
+        tw_level="ww",
+    ),
+    # `tempbalance.md` a.1 and a.2; `htsr.md` section 14.
+    "tempbalance": AnalysisSettings(
+        profile="tempbalance",
+        conv_norm=0.5,
+        precision="float32",
+        xmin="median",
+        xmin_pos=2.0,
+        kinds=("linear", "conv2d"),
+        split_fused="none",
     ),
 }
 
 
-def resolve_settings(profile: str, **changes: Any) -> AnalysisSettings:
+def resolve_settings(profile: str, **changes: Unpack[SettingsChanges]) -> AnalysisSettings:
     """Take a profile and a user's changes, and check the result.
 
     Args:
@@ -49,52 +76,79 @@ def resolve_settings(profile: str, **changes: Any) -> AnalysisSettings:
         The settings.
 
     Raises:
-        InputError: An unknown profile, or a value out of range.
+        InputError: An unknown profile or setting, or a value out of range.
     """
     if profile not in PROFILES:
         raise InputError(f"unknown profile {profile!r}.{did_you_mean(profile, PROFILES)} Known: {', '.join(PROFILES)}.")
-    given = {name: value for name, value in changes.items() if value is not None}
-    if "xmin" in given:
-        given["xmin"] = parse_xmin(given["xmin"])
-    for name in ("conv_norm", "min_evals", "xmin_pos", "num_tail"):
-        if name in given:
-            given[name] = _positive(name, given[name])
+    fields = {f.name: f for f in dataclasses.fields(AnalysisSettings) if f.metadata["group"]}
+    unknown = [name for name in changes if name not in fields]
+    if unknown:
+        raise InputError(f"unknown setting {unknown[0]!r}.{did_you_mean(unknown[0], fields)} Known: {', '.join(fields)}.")
+    given = {name: _checked(name, value, fields[name]) for name, value in changes.items() if value is not None}
     settings = dataclasses.replace(PROFILES[profile], **given)
-    for name, known in (("precision", PRECISIONS), ("method", METHODS)):
-        value = getattr(settings, name)
-        if value not in known:
-            raise InputError(f"unknown {name} {value!r}.{did_you_mean(str(value), known)} Known: {', '.join(known)}.")
-    if settings.xmin_pos != AnalysisSettings.xmin_pos and settings.xmin != "median":
-        raise InputError(f"xmin_pos belongs to xmin 'median', not to {settings.xmin!r}. Set xmin, or leave xmin_pos out.")
-    if settings.num_tail is not None and settings.xmin not in ("hill", "fixed"):
-        raise InputError(f"num_tail belongs to xmin 'hill' or 'fixed', not to {settings.xmin!r}. Set xmin, or leave it out.")
+    _check_together(settings)
+    return settings
+
+
+def _checked(name: str, value: Any, field: dataclasses.Field[Any]) -> Any:
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise InputError(f"unknown {name} {value!r}.{did_you_mean(str(value), choices)} Known: {', '.join(choices)}.")
+    if name == "xmin":
+        return parse_xmin(value)
+    if name == "tw_level":
+        return _level(value)
+    if name in ("include", "exclude", "kinds"):
+        return _words(value, KINDS if name == "kinds" else None)
+    if name in _LEAST:
+        return _number(name, value)
+    if field.type == "bool" and not isinstance(value, bool):
+        raise InputError(f"{name}: expected True or False, got {value!r}.")
+    return value
+
+
+def _check_together(settings: AnalysisSettings) -> None:
+    defaults = AnalysisSettings()
+    for name, strategies in _BELONGS_TO.items():
+        if getattr(settings, name) != getattr(defaults, name) and settings.xmin not in strategies:
+            which = " or ".join(f"'{strategy}'" for strategy in strategies)
+            raise InputError(f"{name} belongs to xmin {which}, not to {settings.xmin!r}. Set xmin, or leave {name} out.")
     if settings.xmin == "fixed" and settings.num_tail is None:
         raise InputError("xmin 'fixed' needs num_tail, a number of values or a fraction; or give the value of xmin itself.")
     if not settings.xmin_pos > 1.0:
         raise InputError(f"xmin_pos: expected a number above 1, got {settings.xmin_pos}.")
-    return settings
 
 
-def _positive(name: str, value: Any) -> int | float:
+def _number(name: str, value: Any) -> int | float:
     """Check a number and make it a plain Python one, which JSON can hold."""
+    least = _LEAST[name]
+    whole = name in _WHOLE
+    expected = f"a whole number of at least {least}" if whole else "a positive number"
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise InputError(f"{name}: expected a positive number, got {value!r}.") from None
-    if not (number > 0 and math.isfinite(number)):
-        raise InputError(f"{name}: expected a positive number, got {value}.")
-    if name == "min_evals" and not number.is_integer():
-        raise InputError(f"min_evals: expected a whole number, got {value}.")
-    return int(number) if name in ("min_evals", "num_tail") and number.is_integer() else number
+        raise InputError(f"{name}: expected {expected}, got {value!r}.") from None
+    if not math.isfinite(number) or (number < least if whole else number <= least) or (whole and not number.is_integer()):
+        raise InputError(f"{name}: expected {expected}, got {value}.")
+    return int(number) if (whole or name == "num_tail") and number.is_integer() else number
 
 
-def as_patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
-    """Accept one glob pattern or several.
+def _level(value: Any) -> str | float:
+    if value == "ww":
+        return "ww"
+    try:
+        level = float(value)
+    except (TypeError, ValueError):
+        level = math.nan
+    if not 0.0 < level < 1.0:
+        raise InputError(f"tw_level: expected a probability in (0, 1), or 'ww' for WeightWatcher's margin, got {value!r}.")
+    return level
 
-    Args:
-        patterns: A pattern or a sequence of them.
 
-    Returns:
-        A tuple.
-    """
-    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
+def _words(value: str | Sequence[str], known: Sequence[str] | None) -> tuple[str, ...]:
+    """Accept one word or several."""
+    words = (value,) if isinstance(value, str) else tuple(value)
+    for word in words:
+        if known and word not in known:
+            raise InputError(f"unknown kind {word!r}.{did_you_mean(word, known)} Known: {', '.join(known)}.")
+    return words

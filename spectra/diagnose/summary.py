@@ -8,7 +8,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spectra.results.records import FAILURES, LayerDiagnostics, LayerStatus, MetricSummary, SkippedTensor, Summary
+from spectra.results.records import (
+    FAILURES,
+    ExpertSummary,
+    LayerDiagnostics,
+    LayerStatus,
+    MetricSummary,
+    SkippedTensor,
+    Summary,
+)
 
 # The columns WeightWatcher averages, and the two that judge the fits.
 _METRICS = (
@@ -34,11 +42,6 @@ def summarize(layers: Sequence[LayerDiagnostics], skipped: Sequence[SkippedTenso
         The summary.
     """
     fitted = [layer for layer in layers if layer.status == LayerStatus.OK]
-    metrics = {}
-    for name in _METRICS:
-        values = np.array([value for layer in layers if math.isfinite(value := getattr(layer, name))])
-        if len(values):
-            metrics[name] = _distribution(values)
     return Summary(
         num_layers=len(layers),
         num_skipped=len(skipped),
@@ -48,8 +51,42 @@ def summarize(layers: Sequence[LayerDiagnostics], skipped: Sequence[SkippedTenso
         num_failed=sum(layer.status in FAILURES for layer in layers),
         statuses=dict(Counter(str(layer.status) for layer in layers)),
         labels=dict(Counter(layer.label for layer in fitted)),
-        metrics=metrics,
+        metrics=_metrics(layers),
     )
+
+
+def summarize_experts(layers: Sequence[LayerDiagnostics]) -> tuple[ExpertSummary, ...]:
+    """Summarize the experts of each layer, weight by weight.
+
+    Args:
+        layers: Rows of the table; those of no expert are left out.
+
+    Returns:
+        One summary per ``stack``, in the order of its first row.
+    """
+    stacks: dict[str, list[LayerDiagnostics]] = {}
+    for layer in layers:
+        if layer.stack:
+            stacks.setdefault(layer.stack, []).append(layer)
+    return tuple(
+        ExpertSummary(
+            stack=name,
+            num_experts=len(rows),
+            num_reliable=sum(row.fit_quality == "good" for row in rows),
+            statuses=dict(Counter(str(row.status) for row in rows)),
+            metrics=_metrics(rows),
+        )
+        for name, rows in stacks.items()
+    )
+
+
+def _metrics(layers: Sequence[LayerDiagnostics]) -> dict[str, MetricSummary]:
+    metrics = {}
+    for name in _METRICS:
+        values = np.array([value for layer in layers if math.isfinite(value := getattr(layer, name))])
+        if len(values):
+            metrics[name] = _distribution(values)
+    return metrics
 
 
 def _distribution(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> MetricSummary:

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError, NonFiniteWeightsError, SpectraError, did_you_mean
+from spectra.esd.accelerator import CPU, check_device, gram_product, symmetric_eigenvalues
 
 if TYPE_CHECKING:
     import torch
@@ -38,9 +39,11 @@ ReadRows = Callable[[int, int], AnyArray]
 Result = TypeVar("Result")
 Precision = Literal["float64", "float32"]
 Method = Literal["auto", "gram", "svd"]
+Normalize = Literal["none", "1/N"]
 
 PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
 METHODS: tuple[Method, ...] = ("auto", "gram", "svd")
+NORMALIZATIONS: tuple[Normalize, ...] = ("none", "1/N")
 
 # 24 MiB of float64: a matrix of a 768-column model is one block, which saves the sums of partial products, and large
 # enough that the allocator does not give its pages back each time. Measured on the GPT-2 shape, two workers: 8 MiB 1.79 s,
@@ -92,7 +95,14 @@ class Spectrum:
         )
 
 
-def eigenvalues(matrix: ArrayLike | torch.Tensor, *, precision: Precision = "float64", method: Method = "auto") -> FloatArray:
+def eigenvalues(
+    matrix: ArrayLike | torch.Tensor,
+    *,
+    precision: Precision = "float64",
+    method: Method = "auto",
+    normalize: Normalize = "none",
+    device: str = CPU,
+) -> FloatArray:
     r"""Compute the eigenvalues :math:`\lambda_i = \sigma_i^2` of the smaller Gram matrix.
 
     Args:
@@ -101,12 +111,15 @@ def eigenvalues(matrix: ArrayLike | torch.Tensor, *, precision: Precision = "flo
             keeps alpha to about 1e-5.
         method: ``"auto"``, ``"gram"`` or ``"svd"``, see the module's description. By the Gram route eigenvalues under
             ``min(rows, cols) * eps * largest`` carry no correct digit.
+        normalize: ``"1/N"`` divides by the larger side, as theory papers do (arXiv 1810.01075 has X = WᵀW / N).
+        device: Where Gram matrices are computed and solved: ``"cpu"`` (NumPy), or a device of torch's such as ``"cuda"``.
 
     Returns:
-        Shape ``(min(rows, cols),)``, float64, ascending, not divided by a dimension. Negative round-off is set to 0.
+        Shape ``(min(rows, cols),)``, float64, ascending, not divided by a dimension unless asked. Negative round-off is
+        set to 0.
 
     Raises:
-        InputError: Not two-dimensional, complex, or an unknown precision or method.
+        InputError: Not two-dimensional, complex, an unknown precision, method or normalization, or no such device.
         NonFiniteWeightsError: A NaN or infinite entry.
 
     Example:
@@ -117,7 +130,15 @@ def eigenvalues(matrix: ArrayLike | torch.Tensor, *, precision: Precision = "flo
     array = _as_array(matrix)
     if array.ndim != 2:
         raise InputError(f"matrix: expected shape (rows, cols), got {array.shape}. Pass one 2-D slice at a time.")
-    return spectrum(lambda start, stop: array[start:stop], array.shape, precision=precision, method=method).eigenvalues
+    _check_choice("normalize", normalize, NORMALIZATIONS)
+    found = spectrum(
+        lambda start, stop: array[start:stop],
+        array.shape,
+        precision=precision,
+        method=method,
+        device=check_device(device),
+    )
+    return found.eigenvalues / max(array.shape) if normalize == "1/N" else found.eigenvalues
 
 
 def spectrum(
@@ -126,6 +147,7 @@ def spectrum(
     *,
     precision: Precision = "float64",
     method: Method = "auto",
+    device: str = CPU,
 ) -> Spectrum:
     """Compute the spectrum of a matrix that is read by blocks of rows.
 
@@ -135,6 +157,7 @@ def spectrum(
         shape: ``(rows, cols)`` of the matrix.
         precision: Arithmetic of the Gram product or of the singular values.
         method: ``"auto"``, ``"gram"`` or ``"svd"``.
+        device: Where Gram matrices are computed and solved.
 
     Returns:
         The spectrum. In float32, ``auto`` does not fall back (that would cost what float32 gains): ranks are then
@@ -144,7 +167,7 @@ def spectrum(
         InputError: An unknown precision or method.
         NonFiniteWeightsError: A NaN or infinite entry.
     """
-    (found,) = spectra_together([(read, shape)], precision=precision, method=method)
+    (found,) = spectra_together([(read, shape)], precision=precision, method=method, device=device)
     if isinstance(found, Exception):
         raise found
     return found
@@ -155,6 +178,7 @@ def spectra_together(
     *,
     precision: Precision = "float64",
     method: Method = "auto",
+    device: str = CPU,
 ) -> Iterator[Spectrum | Exception]:
     """Compute the spectra of several matrices of equal smaller side, small ones in common calls of the solver.
 
@@ -165,6 +189,7 @@ def spectra_together(
         matrices: Pairs of ``read`` and ``shape``, as :func:`spectrum` takes them.
         precision: Arithmetic of the Gram product or of the singular values.
         method: ``"auto"``, ``"gram"`` or ``"svd"``.
+        device: Where Gram matrices are computed and solved.
 
     Yields:
         For each matrix, in order, its spectrum; or what went wrong with this one, of ``MATRIX_ERRORS``: a
@@ -178,9 +203,9 @@ def spectra_together(
     iterator = iter(matrices)
     for read, shape in iterator:
         chunk = [(read, shape), *islice(iterator, stack_size(min(shape)) - 1)]
-        prepared = [_or_error(_prepared, read, shape, precision, method) for read, shape in chunk]
+        prepared = [_or_error(_prepared, read, shape, precision, method, device) for read, shape in chunk]
         problems = [problem for problem in prepared if isinstance(problem, _GramProblem)]
-        values = _or_error(_solved, [problem.gram for problem in problems])
+        values = _or_error(_solved, [problem.gram for problem in problems], device)
         solved = repeat(values) if isinstance(values, Exception) else iter(values)
         for problem in prepared:
             if not isinstance(problem, _GramProblem):
@@ -214,7 +239,9 @@ class _GramProblem:
     precision: Precision
 
 
-def _prepared(read: ReadRows, shape: tuple[int, int], precision: Precision, method: Method) -> _GramProblem | Spectrum:
+def _prepared(
+    read: ReadRows, shape: tuple[int, int], precision: Precision, method: Method, device: str
+) -> _GramProblem | Spectrum:
     rows, cols = shape
     small, large = min(shape), max(shape)
     if small == 0:
@@ -223,11 +250,13 @@ def _prepared(read: ReadRows, shape: tuple[int, int], precision: Precision, meth
         read = _transposed_reader(read(0, rows))
     if method == "svd":
         return _by_singular_values(read, large, small, precision, 1.0)
-    gram, scale = safe_gram(read, large, small, precision)
+    gram, scale = safe_gram(read, large, small, precision, device=device)
     return _GramProblem(gram, scale, read, large, precision)
 
 
-def _solved(grams: Sequence[AnyArray]) -> Sequence[FloatArray]:
+def _solved(grams: Sequence[AnyArray], device: str) -> Sequence[FloatArray]:
+    if device != CPU:
+        return symmetric_eigenvalues(grams, device) if grams else []
     # Always in float64: OpenBLAS' solver takes as long in float32 (768 rows: 36 ms against 32), and keeps fewer digits.
     if len(grams) < 2:  # np.stack would copy
         return [np.linalg.eigvalsh(gram.astype(np.float64, copy=False)) for gram in grams]
@@ -267,6 +296,24 @@ def _or_error(function: Callable[..., Result], *arguments: Any) -> Result | Exce
         return function(*arguments)
     except MATRIX_ERRORS as error:
         return error
+
+
+def singular_value_spectrum(matrix: AnyArray, precision: str) -> Spectrum:
+    """Compute the spectrum of a small matrix, real or complex, by its singular values.
+
+    Args:
+        matrix: Shape ``(rows, cols)``, in memory, both sides at least 1.
+        precision: Arithmetic of the singular values.
+
+    Returns:
+        The spectrum.
+
+    Raises:
+        NonFiniteWeightsError: A NaN or infinite entry.
+    """
+    if not np.isfinite(matrix).all():
+        raise NonFiniteWeightsError(_nonfinite_message(matrix))
+    return _from_factor(matrix, max(matrix.shape), precision, 1.0)
 
 
 def pool(spectra: Sequence[Spectrum], large: int) -> Spectrum:
@@ -336,11 +383,13 @@ def _blocks(read: ReadRows, large: int, small: int, precision: str, scale: float
         yield block * block.dtype.type(scale) if scale != 1.0 else block
 
 
-def _gram(read: ReadRows, large: int, small: int, precision: str, scale: float) -> AnyArray:
+def _gram(read: ReadRows, large: int, small: int, precision: str, device: str) -> AnyArray:
+    if device != CPU:
+        return gram_product(_blocks(read, large, small, precision, 1.0), device)
     gram: AnyArray | None = None
     partial: AnyArray | None = None
     with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the trace
-        for block in _blocks(read, large, small, precision, scale):
+        for block in _blocks(read, large, small, precision, 1.0):
             # NumPy computes the product of an array with its own transpose by syrk: half the work of gemm.
             if gram is None:
                 gram = block.T @ block
@@ -351,7 +400,7 @@ def _gram(read: ReadRows, large: int, small: int, precision: str, scale: float) 
     return gram
 
 
-def safe_gram(read: ReadRows, large: int, small: int, precision: str) -> tuple[AnyArray, float]:
+def safe_gram(read: ReadRows, large: int, small: int, precision: str, *, device: str = CPU) -> tuple[AnyArray, float]:
     """Compute the Gram matrix of ``scale * W``, with a power of two as scale so that no square over- or underflows.
 
     Args:
@@ -359,6 +408,7 @@ def safe_gram(read: ReadRows, large: int, small: int, precision: str) -> tuple[A
         large: Number of rows.
         small: Number of columns, at most ``large``.
         precision: Arithmetic of the product.
+        device: Where it is computed.
 
     Returns:
         Shape ``(small, small)`` in that precision, and the scale (1.0 unless it was needed).
@@ -366,7 +416,7 @@ def safe_gram(read: ReadRows, large: int, small: int, precision: str) -> tuple[A
     Raises:
         NonFiniteWeightsError: A NaN or infinite entry, where the scale had to be looked for.
     """
-    gram = _gram(read, large, small, precision, 1.0)
+    gram = _gram(read, large, small, precision, device)
     with np.errstate(over="ignore", invalid="ignore"):
         trace = float(np.trace(gram))
     low, high = _SAFE_TRACE[precision]
@@ -381,7 +431,7 @@ def safe_gram(read: ReadRows, large: int, small: int, precision: str) -> tuple[A
         return gram, 1.0
     # Applied in float64 before the cast: float32 may not hold the scale itself.
     scale = 2.0 ** -math.frexp(largest)[1]
-    return _gram(lambda a, b: read(a, b).astype(np.float64) * scale, large, small, precision, 1.0), scale
+    return _gram(lambda a, b: read(a, b).astype(np.float64) * scale, large, small, precision, device), scale
 
 
 def _nonfinite_message(block: AnyArray) -> str:
@@ -400,7 +450,13 @@ def _by_singular_values(read: ReadRows, large: int, small: int, precision: str, 
             stacked = block if factor is None else np.concatenate([factor, block])
             factor = cast(AnyArray, np.linalg.qr(stacked, mode="r"))
     assert factor is not None
+    return _from_factor(factor, large, precision, scale)
+
+
+def _from_factor(factor: AnyArray, large: int, precision: str, scale: float) -> Spectrum:
+    """Return the spectrum of ``1 / scale`` times a matrix, or of one with this triangular factor."""
     singular = np.linalg.svd(factor, compute_uv=False).astype(np.float64)[::-1]
+    small = len(singular)
     tolerance = float(singular[-1]) * large * float(np.finfo(precision).eps)
     rank = int(np.count_nonzero(singular > tolerance))
     # Squared at unit scale, so that only the result can leave the range of float64.

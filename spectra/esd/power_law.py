@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from spectra.errors import InputError, TooFewEigenvaluesError, did_you_mean
 from spectra.esd.eigenvalues import FloatArray
-from spectra.esd.xmin_search import TailCandidates, search, tail_candidates
+from spectra.esd.xmin_strategies import Tail, TailRules, clipped_tail, peak_tail, searched_tail, tail_at
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,21 @@ class XminStrategy(StrEnum):
     """The ``num_tail`` largest values with the next lower one as threshold (PL_Alpha_Hill as in the papers)."""
     FIXED = "fixed"
     """A given value of xmin, or the ``num_tail`` largest values."""
+    PEAK = "peak"
+    """As ``ks``, among the candidates near the peak of the spectrum, ``[0.95 p, 1.5 p]`` ("fix finger")."""
+    PEAK_COMPAT = "peak_compat"
+    """``peak`` with the window of the published code, ``[log10(0.95 p), 1.5 p]``."""
+    CLIP = "clip"
+    """As ``ks``, after removing a few largest values if that lowers alpha by much (WeightWatcher's ``clip_xmax``)."""
+    CLIP_COMPAT = "clip_compat"
+    """``clip`` with WeightWatcher's counts: ``num_fingers`` one less, removed values in ``num_tail``."""
+
+
+# Names of the same strategies in the code of TempBalance and its followers.
+XMIN_ALIASES = {"xmin_mid": "median", "xmin_peak": "peak", "xmin_peak_compat": "peak_compat"}
+
+# Strategies whose fit may leave out the largest eigenvalues.
+CLIPPING = (XminStrategy.CLIP, XminStrategy.CLIP_COMPAT)
 
 
 # Reliability, `htsr.md` section 7. A Gaussian matrix, which has no heavy tail, is fitted with D of 0.12 to 0.14 at
@@ -47,15 +62,19 @@ class PowerLawFit:
         alpha: Exponent of the density, > 1. The exponent of the survival function is ``alpha - 1``.
         alpha_std_error: ``(alpha - 1) / sqrt(num_tail)``, arXiv 0706.1062 eq. 3.2.
         xmin: Start of the tail, in the unit of the eigenvalues.
-        xmax: Largest eigenvalue; the density itself is not truncated.
-        num_tail: Number of eigenvalues in the tail.
+        xmax: Largest eigenvalue that was fitted; the density itself is not truncated.
+        num_tail: Number of eigenvalues in the tail; with ``clip_compat``, removed ones included.
         ks_distance: Largest distance of the fitted from the left-continuous empirical distribution of the tail.
         xmin_index: Rank of the tail's first value among *all* ascending eigenvalues, null ones included.
         num_eigenvalues: Number of values given.
         num_null: How many of them were at or under the null threshold, and left out.
         strategy: How xmin was chosen.
         is_reliable: ``False`` when a note speaks against the fit.
-        notes: Why the fit is doubtful; empty when it is not.
+        notes: Why the fit is doubtful, and what else the user should know (``peak`` found no candidate in its window),
+            which by itself makes it neither reliable nor doubtful.
+        num_fingers: With ``clip``, how many of the largest eigenvalues were removed; with ``clip_compat``, one less;
+            0 if none; ``None`` with other strategies.
+        raw_alpha: With ``clip`` and ``clip_compat``, alpha before anything was removed; else NaN.
     """
 
     alpha: float
@@ -70,6 +89,8 @@ class PowerLawFit:
     strategy: XminStrategy
     is_reliable: bool
     notes: tuple[str, ...]
+    num_fingers: int | None = None
+    raw_alpha: float = dataclasses.field(default=math.nan, compare=False)  # NaN equals nothing, itself included
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain Python values."""
@@ -92,6 +113,8 @@ def fit_power_law(
     min_tail: int = 2,
     null_threshold: float = 0.0,
     bias_correction: bool = False,
+    max_fingers: int = 10,
+    finger_threshold: float = 1.0,
 ) -> PowerLawFit:
     r"""Fit a power-law density to the upper tail of a spectrum by maximum likelihood.
 
@@ -106,8 +129,8 @@ def fit_power_law(
 
     Args:
         eigenvalues: Shape ``(n,)``, any order, in the unit of the squared weights.
-        xmin: ``"ks"``, ``"median"``, ``"hill"``, ``"fixed"`` (then ``num_tail`` is needed) or the value itself, which is
-            used as it is, even if no eigenvalue equals it.
+        xmin: A member of :class:`XminStrategy` or its name (``"fixed"`` needs ``num_tail``), or the value itself, which
+            is used as it is, even if no eigenvalue equals it.
         xmin_pos: For ``"median"``: the tail starts at rank ``int(n / xmin_pos)``. Default 2, as the TempBalance code.
         num_tail: For ``"hill"`` and ``"fixed"``: how many of the largest values form the tail, or a fraction in (0, 1).
             Default for ``"hill"``: half of them, as the papers.
@@ -115,6 +138,8 @@ def fit_power_law(
             judges short tails. Policies pass 10, where the standard error is a third of ``alpha - 1``: our choice.
         null_threshold: Values at or below it are numerically zero and left out. Default 0.
         bias_correction: Use ``1 + (n - 1) / sum``, the unbiased variant for short tails. Default off, as powerlaw.
+        max_fingers: For ``"clip"``: fewer than that are removed. Default 10, as WeightWatcher.
+        finger_threshold: For ``"clip"``: by how much alpha must fall. Default 1.0, as WeightWatcher.
 
     Returns:
         The fit. ``alpha`` does not change when all eigenvalues are multiplied by a positive number; ``xmin`` scales
@@ -132,56 +157,81 @@ def fit_power_law(
         (2.501, 1000)
     """
     strategy, xmin_value = _strategy(xmin, num_tail)
-    ordered = _checked(eigenvalues)
-    num_null = int(np.searchsorted(ordered, max(null_threshold, 0.0), side="right"))
+    _require_in_range(xmin_pos, max_fingers, finger_threshold)
+    ordered, num_null = ascending_spectrum(eigenvalues, null_threshold=null_threshold)
     values = ordered[num_null:]
     _require_spread(values, min_tail)
+    rules = TailRules(min_tail, bias_correction)
 
-    if strategy is XminStrategy.KS:
-        candidates = tail_candidates(values, min_tail=min_tail, bias_correction=bias_correction)
-        if len(candidates.alphas) == 0:
-            raise TooFewEigenvaluesError(f"no tail of at least {min_tail} values among {len(values)} eigenvalues.")
-        best, distance = search(candidates)
-        alpha, start, size = _at(candidates, best)
-        threshold = float(candidates.values[best])
+    num_fingers, raw_alpha, num_removed = None, math.nan, 0
+    if strategy in CLIPPING:
+        clipped = clipped_tail(values, rules, max_fingers=max_fingers, threshold=finger_threshold)
+        tail, raw_alpha, num_removed = clipped.tail, clipped.raw_alpha, clipped.num_removed
+        num_fingers = max(num_removed - 1, 0) if strategy is XminStrategy.CLIP_COMPAT else num_removed
+    elif xmin_value is not None:
+        tail = tail_at(values, int(np.searchsorted(values, xmin_value)), xmin_value, rules)
     else:
-        if strategy is XminStrategy.MEDIAN:
-            if not xmin_pos > 1.0:
-                raise InputError(f"xmin_pos: expected a number above 1, got {xmin_pos}.")
-            start = int(len(values) / xmin_pos)
-            threshold = float(values[start])
-        elif xmin_value is not None:
-            start, threshold = int(np.searchsorted(values, xmin_value)), xmin_value
-        else:
-            size = _tail_size(num_tail, len(values))
-            start = len(values) - size
-            if start < 1 and strategy is XminStrategy.HILL:
-                raise TooFewEigenvaluesError(f"Hill: {size} tail values and one below them, but there are {len(values)}.")
-            threshold = float(values[start - 1 if strategy is XminStrategy.HILL else start])
-        alpha, distance = _fit_tail(values[start:], threshold, min_tail, bias_correction)
-        size = len(values) - start
+        tail = _tail(values, strategy, rules, xmin_pos=xmin_pos, num_tail=num_tail)
 
-    notes = []
-    if distance > MAX_KS_DISTANCE:
-        notes.append(f"KS distance {distance:.3f} > {MAX_KS_DISTANCE}")
-    if size < MIN_RELIABLE_TAIL:
-        notes.append(f"only {size} tail values")
-    if start < LOWEST_XMIN_QUANTILE * len(values):
-        notes.append("xmin at the low end of the spectrum")
+    doubts = fit_doubts(values, start=tail.start, num_tail=tail.size, ks_distance=tail.ks_distance)
     return PowerLawFit(
-        alpha=alpha,
-        alpha_std_error=(alpha - 1.0) / math.sqrt(size),
-        xmin=threshold,
-        xmax=float(ordered[-1]),
-        num_tail=size,
-        ks_distance=distance,
-        xmin_index=start + num_null,
+        alpha=tail.alpha,
+        alpha_std_error=(tail.alpha - 1.0) / math.sqrt(tail.size),
+        xmin=tail.xmin,
+        xmax=float(values[-1 - num_removed]),
+        num_tail=tail.size + (num_removed if strategy is XminStrategy.CLIP_COMPAT else 0),
+        ks_distance=tail.ks_distance,
+        xmin_index=tail.start + num_null,
         num_eigenvalues=len(ordered),
         num_null=num_null,
         strategy=strategy,
-        is_reliable=not notes,
-        notes=tuple(notes),
+        is_reliable=not doubts,
+        notes=tuple(doubts) + ((tail.remark,) if tail.remark else ()),
+        num_fingers=num_fingers,
+        raw_alpha=raw_alpha,
     )
+
+
+def _tail(
+    values: FloatArray, strategy: XminStrategy, rules: TailRules, *, xmin_pos: float, num_tail: int | float | None
+) -> Tail:
+    """Choose and fit the tail, for the strategies that take the spectrum as it is."""
+    if strategy is XminStrategy.KS:
+        tail = searched_tail(values, rules)
+        assert tail is not None  # without a window there is always a candidate
+        return tail
+    if strategy in (XminStrategy.PEAK, XminStrategy.PEAK_COMPAT):
+        return peak_tail(values, rules, compat=strategy is XminStrategy.PEAK_COMPAT)
+    if strategy is XminStrategy.MEDIAN:
+        start = int(len(values) / xmin_pos)
+        return tail_at(values, start, float(values[start]), rules)
+    size = _tail_size(num_tail, len(values))
+    start = len(values) - size
+    if start < 1 and strategy is XminStrategy.HILL:
+        raise TooFewEigenvaluesError(f"Hill: {size} tail values and one below them, but there are {len(values)}.")
+    return tail_at(values, start, float(values[start - 1 if strategy is XminStrategy.HILL else start]), rules)
+
+
+def fit_doubts(values: FloatArray, *, start: int, num_tail: int, ks_distance: float) -> list[str]:
+    """Say what speaks against a fit.
+
+    Args:
+        values: Shape ``(n,)``, positive, ascending: the whole spectrum without its null values.
+        start: Rank of the tail's first value among them.
+        num_tail: Number of values fitted.
+        ks_distance: Kolmogorov–Smirnov distance of the fit.
+
+    Returns:
+        One note for each doubt.
+    """
+    doubts = []
+    if ks_distance > MAX_KS_DISTANCE:
+        doubts.append(f"KS distance {ks_distance:.3f} > {MAX_KS_DISTANCE}")
+    if num_tail < MIN_RELIABLE_TAIL:
+        doubts.append(f"only {num_tail} tail values")
+    if start < LOWEST_XMIN_QUANTILE * len(values):
+        doubts.append("xmin at the low end of the spectrum")
+    return doubts
 
 
 def parse_xmin(xmin: str | float) -> str | float:
@@ -191,14 +241,14 @@ def parse_xmin(xmin: str | float) -> str | float:
         xmin: As :func:`fit_power_law` takes it.
 
     Returns:
-        The name of a strategy, or a positive number.
+        The main name of a strategy (aliases of other code are translated), or a positive number.
 
     Raises:
         InputError: Neither.
     """
     known = [s.value for s in XminStrategy]
-    if isinstance(xmin, str) and xmin in known:
-        return xmin
+    if isinstance(xmin, str) and XMIN_ALIASES.get(xmin, xmin) in known:
+        return str(XMIN_ALIASES.get(xmin, xmin))
     try:
         value = float(xmin)
     except (TypeError, ValueError):
@@ -220,7 +270,19 @@ def _strategy(xmin: str | float, num_tail: int | float | None) -> tuple[XminStra
     return strategy, None
 
 
-def _checked(eigenvalues: Any) -> FloatArray:
+def ascending_spectrum(eigenvalues: ArrayLike | torch.Tensor, *, null_threshold: float = 0.0) -> tuple[FloatArray, int]:
+    """Check a spectrum and sort it.
+
+    Args:
+        eigenvalues: Shape ``(n,)``, any order.
+        null_threshold: Values at or below it are numerically zero. Default 0.
+
+    Returns:
+        All values in float64, ascending, and how many of them are null.
+
+    Raises:
+        InputError: Another shape; or a negative, infinite or NaN eigenvalue, with its index.
+    """
     if hasattr(eigenvalues, "detach"):
         eigenvalues = eigenvalues.detach().cpu().double().numpy()
     values = np.asarray(eigenvalues, dtype=np.float64)
@@ -232,7 +294,17 @@ def _checked(eigenvalues: Any) -> FloatArray:
             f"eigenvalues: index {wrong[0]} is {values[wrong[0]]} ({len(wrong)} such values); "
             "expected finite numbers >= 0. Clamp round-off of zero to 0 and repair the rest."
         )
-    return np.sort(values)
+    ordered = np.sort(values)
+    return ordered, int(np.searchsorted(ordered, max(null_threshold, 0.0), side="right"))
+
+
+def _require_in_range(xmin_pos: float, max_fingers: int, finger_threshold: float) -> None:
+    if not xmin_pos > 1.0:
+        raise InputError(f"xmin_pos: expected a number above 1, got {xmin_pos}.")
+    if max_fingers < 0:
+        raise InputError(f"max_fingers: expected a number of eigenvalues >= 0, got {max_fingers}.")
+    if not finger_threshold >= 0.0:
+        raise InputError(f"finger_threshold: expected a number >= 0, got {finger_threshold}.")
 
 
 def _require_spread(values: FloatArray, min_tail: int) -> None:
@@ -253,24 +325,3 @@ def _tail_size(num_tail: int | float | None, n: int) -> int:
     if not 1 <= size <= n:
         raise TooFewEigenvaluesError(f"a tail of {num_tail} needs more than the {n} positive eigenvalues there are.")
     return size
-
-
-def _at(candidates: TailCandidates, best: int) -> tuple[float, int, int]:
-    return float(candidates.alphas[best]), int(candidates.num_below[best]), int(candidates.num_tail[best])
-
-
-def _fit_tail(tail: FloatArray, threshold: float, min_tail: int, bias_correction: bool) -> tuple[float, float]:
-    """Fit a tail with a known threshold; the distance is the one of the search, ties counted alike."""
-    size = len(tail)
-    if size < min_tail:
-        raise TooFewEigenvaluesError(
-            f"{size} eigenvalues at or above xmin = {threshold:.6g}, at least {min_tail} are needed. Lower xmin."
-        )
-    log_ratio = np.log(tail / threshold)
-    log_sum = float(log_ratio.sum())
-    if not log_sum > 0.0:
-        raise TooFewEigenvaluesError(f"all {size} tail values equal xmin = {threshold:.6g}: there is no tail to fit.")
-    alpha = 1.0 + (size - 1.0 if bias_correction else float(size)) / log_sum
-    below = np.searchsorted(tail, tail, side="left") / size
-    distance = float(np.abs(1.0 - np.exp((1.0 - alpha) * log_ratio) - below).max())
-    return alpha, distance

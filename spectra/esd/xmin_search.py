@@ -33,6 +33,8 @@ _PROBES = (0.0, 0.01, 0.03, 0.07, 0.12, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.88,
 # must not drop the winner.
 _SLACK = 1e-14
 
+Index = int | slice | NDArray[np.intp]
+
 
 @dataclass(frozen=True)
 class TailCandidates:
@@ -52,12 +54,19 @@ class TailCandidates:
     num_tail: FloatArray
     alphas: FloatArray
 
+    def survival(self, index: Index, position: Index) -> FloatArray:
+        """Return the fitted probability of a larger value than the one at ``position``, for the candidates ``index``."""
+        log_ratio = self.log_values[position] - self.log_values[index]
+        return np.asarray(np.exp((1.0 - self.alphas[index]) * log_ratio))
+
+    def deviation_at(self, index: Index, position: Index) -> FloatArray:
+        """Return ``|F_fit - F_emp|`` of the candidates ``index`` at ``position``; one of them may be a single number."""
+        empirical = (self.num_below[position] - self.num_below[index]) / self.num_tail[index]
+        return np.asarray(np.abs(1.0 - self.survival(index, position) - empirical))
+
     def deviation(self, candidate: int) -> FloatArray:
         """Return ``|F_fit - F_emp|`` of one candidate at every distinct value of its tail."""
-        i = candidate
-        fitted = np.exp((1.0 - self.alphas[i]) * (self.log_values[i:] - self.log_values[i]))
-        deviation: FloatArray = np.abs(1.0 - fitted - (self.num_below[i:] - self.num_below[i]) / self.num_tail[i])
-        return deviation
+        return self.deviation_at(candidate, slice(candidate, None))
 
 
 def tail_candidates(values: FloatArray, *, min_tail: int = 2, bias_correction: bool = False) -> TailCandidates:
@@ -80,7 +89,7 @@ def tail_candidates(values: FloatArray, *, min_tail: int = 2, bias_correction: b
     with np.errstate(over="ignore"):
         relative_gap = np.diff(distinct) / distinct[:-1]
     # Of ratios, so that no scale enters; and log1p keeps the digits of close values, which a difference loses.
-    log_values = _log_ratios(distinct)
+    log_values = log_ratios(distinct)
     gaps = np.where(relative_gap < 1.0, np.log1p(relative_gap), np.diff(log_values))
     # Sum over the tail of ln(x_j / x_i), as a suffix sum of (values above the gap) x gap: nothing cancels.
     log_sums = np.cumsum((gaps * num_tail[1:])[::-1])[::-1]
@@ -90,14 +99,21 @@ def tail_candidates(values: FloatArray, *, min_tail: int = 2, bias_correction: b
     return TailCandidates(distinct, log_values, num_below, num_tail, alphas)
 
 
-def _log_ratios(distinct: FloatArray) -> FloatArray:
-    """``ln(values / largest)``, also where the ratio itself is too small for float64."""
-    if len(distinct) == 0:
-        return distinct
-    ratios = distinct / distinct[-1]
+def log_ratios(values: FloatArray) -> FloatArray:
+    """Compute ``ln(values / largest)``, also where the ratio itself is too small for float64.
+
+    Args:
+        values: Shape ``(n,)``, positive, ascending.
+
+    Returns:
+        Shape ``(n,)``, <= 0.
+    """
+    if len(values) == 0:
+        return values
+    ratios = values / values[-1]
     if ratios[0] > np.finfo(np.float64).tiny:
         return np.asarray(np.log(ratios))
-    return np.asarray(np.log(distinct) - np.log(distinct[-1]))
+    return np.asarray(np.log(values) - np.log(values[-1]))
 
 
 def search_exhaustively(candidates: TailCandidates) -> tuple[int, float]:
@@ -107,17 +123,19 @@ def search_exhaustively(candidates: TailCandidates) -> tuple[int, float]:
     return best, float(distances[best])
 
 
-def search(candidates: TailCandidates) -> tuple[int, float]:
+def search(candidates: TailCandidates, window: slice = slice(None)) -> tuple[int, float]:
     """Find the candidate with the smallest distance, first one on ties.
 
     Args:
         candidates: At least one admissible candidate.
+        window: Which of them to consider, a contiguous range with at least one of them. Default: all.
 
     Returns:
         Its index among the distinct values, and its distance.
     """
-    bounds = _first_bounds(candidates)
-    alive = np.arange(len(bounds))
+    alive = np.arange(len(candidates.alphas))[window]
+    bounds = np.full(len(candidates.alphas), np.inf)
+    bounds[alive] = _first_bounds(candidates, alive)
     probed: set[int] = set()
     best, best_distance = -1, np.inf
     while len(alive):
@@ -132,23 +150,15 @@ def search(candidates: TailCandidates) -> tuple[int, float]:
         if position not in probed:
             probed.add(position)
             lower = alive[: np.searchsorted(alive, position)]
-            bounds[lower] = np.maximum(bounds[lower], _deviation_at(candidates, lower, position))
+            bounds[lower] = np.maximum(bounds[lower], candidates.deviation_at(lower, position))
         alive = alive[bounds[alive] <= best_distance + _SLACK]
     return best, best_distance
 
 
-def _first_bounds(candidates: TailCandidates) -> FloatArray:
-    index = np.arange(len(candidates.alphas))
+def _first_bounds(candidates: TailCandidates, index: NDArray[np.intp]) -> FloatArray:
     bounds = np.zeros(len(index))
     tail_length = len(candidates.values) - index
     for fraction in _PROBES:
         position = index + (tail_length * fraction).astype(np.intp)
-        np.maximum(bounds, _deviation_at(candidates, index, position), out=bounds)
+        np.maximum(bounds, candidates.deviation_at(index, position), out=bounds)
     return bounds
-
-
-def _deviation_at(candidates: TailCandidates, index: NDArray[np.intp], position: NDArray[np.intp] | int) -> FloatArray:
-    log_ratio = candidates.log_values[position] - candidates.log_values[index]
-    empirical = (candidates.num_below[position] - candidates.num_below[index]) / candidates.num_tail[index]
-    deviation: FloatArray = np.abs(1.0 - np.exp((1.0 - candidates.alphas[index]) * log_ratio) - empirical)
-    return deviation

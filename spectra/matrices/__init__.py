@@ -1,5 +1,8 @@
 """From a stored tensor to the 2-D matrices that are analysed, or to the reason why it is not."""
 
-from spectra.matrices.layout import WeightMatrices, matrices_of, read_matrices
+from spectra.matrices.context import ModelContext
+from spectra.matrices.convolution import operator_matrices
+from spectra.matrices.layout import KINDS, matrices_of
+from spectra.matrices.weights import WeightMatrices
 
-__all__ = ["WeightMatrices", "matrices_of", "read_matrices"]
+__all__ = ["KINDS", "ModelContext", "WeightMatrices", "matrices_of", "operator_matrices"]

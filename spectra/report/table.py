@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spectra.results.records import FAILURES, LayerDiagnostics, LayerStatus
+from spectra.results.records import FAILURES, ExpertSummary, LayerDiagnostics, LayerStatus
 from spectra.results.words import counted
 
 if TYPE_CHECKING:
@@ -87,6 +87,33 @@ def layer_table(layers: Sequence[LayerDiagnostics], *, width: int, max_rows: int
     rest = len(ordered) - max_rows
     if rest > 0:
         table.add_row(f"… {counted(rest, 'more layer')}")
+    return table
+
+
+def expert_table(summaries: Sequence[ExpertSummary], *, max_rows: int = 20) -> Table:
+    """Make the table of a mixture of experts: one line per layer and weight.
+
+    Args:
+        summaries: Of a report.
+        max_rows: Most lines shown; a last line counts the rest.
+
+    Returns:
+        A rich table: mean, spread and range of alpha over the experts.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("experts of", overflow="fold")
+    for heading in ("experts", "reliable", "alpha mean", "std", "min", "max", "stable rank mean"):
+        table.add_column(heading, justify="right")
+    for summary in summaries[:max_rows]:
+        alpha, rank = summary.metrics.get("alpha"), summary.metrics.get("stable_rank")
+        numbers = (alpha.mean, alpha.std, alpha.min, alpha.max) if alpha else (math.nan,) * 4
+        cells = [str(summary.num_experts), str(summary.num_reliable), *(_number(number, 2) for number in numbers)]
+        table.add_row(Text(summary.stack), *cells, _number(rank.mean if rank else math.nan, 1))
+    if len(summaries) > max_rows:
+        table.add_row(f"… {counted(len(summaries) - max_rows, 'more weight')}")
     return table
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-SCHEMA_VERSION = 1
+from spectra.results.settings import AnalysisSettings as AnalysisSettings
+
+SCHEMA_VERSION = 2
 
 
 class LayerStatus(StrEnum):
@@ -36,15 +39,29 @@ class LayerStatus(StrEnum):
     """A tensor on the meta device: a shape without numbers."""
     UNREADABLE = "unreadable"
     """Reading the weights failed."""
+    NO_BASE = "no_base"
+    """A difference was asked for and the base has no matching weight: nothing is analysed in its place."""
+    UNCHANGED = "unchanged"
+    """The weight equals its base."""
 
 
 #: Statuses that mean a layer asked for could not be analysed: the command then ends with exit code 1.
 FAILURES = frozenset({LayerStatus.NONFINITE, LayerStatus.META, LayerStatus.UNREADABLE})
 
 
-def _column(meaning: str, *, weightwatcher: str | None = None, default: Any = dataclasses.MISSING) -> Any:
-    metadata = {"meaning": meaning, "weightwatcher": weightwatcher}
+def _column(
+    meaning: str, *, weightwatcher: str | None = None, default: Any = dataclasses.MISSING, group: str | None = None
+) -> Any:
+    metadata = {"meaning": meaning, "weightwatcher": weightwatcher, "group": group}
     return field(default=default, metadata=metadata)
+
+
+def _number(meaning: str, group: str | None = None, weightwatcher: str | None = None) -> Any:
+    return _column(meaning, weightwatcher=weightwatcher, default=math.nan, group=group)
+
+
+def _count(meaning: str, group: str | None = None, weightwatcher: str | None = None) -> Any:
+    return _column(meaning, weightwatcher=weightwatcher, default=None, group=group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +70,10 @@ class LayerDiagnostics:
 
     layer_name: str = _column("path of the module, as in named_modules()", weightwatcher="longname")
     matrix_name: str = _column("name of the matrix; the layer's own unless a weight holds several")
-    kind: str = _column("linear, embedding, conv1d, conv2d or conv3d")
+    kind: str = _column("linear, embedding, conv1d, conv2d, conv3d, recurrent or bilinear")
+    part: str = _column("which part of a fused parameter: q, k, v, gate, up, ...", default="")
+    expert: int | None = _column("number of the expert, in a mixture of experts", default=None)
+    stack: str = _column("name shared by the same weight of all experts", default="")
     dtype: str = _column("dtype as stored")
     is_transposed: bool = _column("a dense weight stored as (in, out)")
     num_rows: int = _column("rows of one matrix")
@@ -90,6 +110,71 @@ class LayerDiagnostics:
     num_null: int | None = _column("eigenvalues that are numerically zero, left out of the fit", default=None)
     method: str = _column("gram or svd: the route that gave the eigenvalues", default="")
     decomposition_dtype: str = _column("arithmetic of the Gram product or of the singular values", default="")
+    num_erg: int | None = _count(
+        "largest eigenvalues whose product, at mean 1, falls below 1 (trace-log condition)", weightwatcher="detX_num"
+    )
+    erg_gap: int | None = _count("num_erg - num_tail", weightwatcher="ERG_gap")
+    erg_value: float = _number("eigenvalue of that rank", weightwatcher="detX_val")
+    erg_value_rescaled: float = _number("the same at mean 1", weightwatcher="detX_val_unrescaled")
+    erg_logdet_tail: float = _number("sum of ln of the tail's eigenvalues at mean 1")
+    erg_mean_logdet_tail: float = _number("their mean")
+    num_fingers: int | None = _count("eigenvalues clipped off the top", "clip", "num_fingers")
+    raw_alpha: float = _number("alpha before clipping", "clip", "raw_alpha")
+    tpl_alpha: float = _number("exponent of the truncated power law", "truncated")
+    tpl_rate: float = _number("its exponential rate, per eigenvalue", "truncated", "Lambda")
+    tpl_ks_distance: float = _number("its Kolmogorov-Smirnov distance", "truncated")
+    tpl_log_likelihood_ratio: float = _number("log-likelihood gained over the power law", "truncated")
+    tpl_quality: str = _column("good or poor", default="", group="truncated")
+    lognormal_ratio: float = _number("normalised log-likelihood ratio; > 0: the power law is better", "alternatives")
+    lognormal_pvalue: float = _number("p-value of its sign", "alternatives")
+    exponential_ratio: float = _number("likewise, against the exponential", "alternatives")
+    exponential_pvalue: float = _number("p-value of its sign", "alternatives")
+    stretched_exponential_ratio: float = _number("likewise, against the stretched exponential", "alternatives")
+    stretched_exponential_pvalue: float = _number("p-value of its sign", "alternatives")
+    truncated_power_law_ratio: float = _number("likewise, against the truncated power law (nested)", "alternatives")
+    truncated_power_law_pvalue: float = _number("p-value of the nested test", "alternatives")
+    ks_pvalue: float = _number("share of synthetic spectra that fit worse; small: no power law", "pvalue")
+    alpha_low: float = _number("lower end of the bootstrap interval of alpha (95 %)", "bootstrap")
+    alpha_high: float = _number("upper end", "bootstrap")
+    xmin_low: float = _number("lower end of the bootstrap interval of xmin (95 %)", "bootstrap")
+    xmin_high: float = _number("upper end", "bootstrap")
+    lambda_plus: float = _number("upper edge of the Marchenko-Pastur bulk", "mp", "bulk_max")
+    lambda_minus: float = _number("lower edge", "mp", "bulk_min")
+    mp_sigma: float = _number("standard deviation of the bulk's weights", "mp")
+    mp_sigma_rescaled: float = _number("the same for eigenvalues of mean 1", "mp", "sigma_mp")
+    mp_scale: float = _number("factor on weights that makes the mean eigenvalue 1", "mp", "W_scale")
+    mp_soft_rank: float = _number("lambda_plus / lambda_max", "mp", "mp_softrank")
+    num_spikes: int | None = _count("eigenvalues above the bulk's edge and its fluctuation", "mp", "num_spikes")
+    mp_ks_distance: float = _number("Kolmogorov-Smirnov distance of spectrum and bulk", "mp")
+    mp_quality: str = _column("good or poor", default="", group="mp")
+    rand_lambda_max: float = _number("largest eigenvalue of the weights in random order", "randomized", "max_rand_eval")
+    rand_lambda_max_std: float = _number("its standard deviation over replicas", "randomized")
+    rand_lambda_plus: float = _number("upper edge of the randomised bulk", "randomized", "rand_bulk_max")
+    rand_lambda_minus: float = _number("lower edge", "randomized", "rand_bulk_min")
+    rand_mp_sigma_rescaled: float = _number("mp_sigma_rescaled of the randomised spectrum", "randomized", "rand_sigma_mp")
+    rand_mp_scale: float = _number("mp_scale of the randomised spectrum", "randomized", "rand_W_scale")
+    rand_mp_soft_rank: float = _number("mp_soft_rank of the randomised spectrum", "randomized", "rand_mp_softrank")
+    num_traps: int | None = _count("correlation traps: spikes of the randomised spectrum", "randomized", "rand_num_spikes")
+    rand_distance: float = _number("Jensen-Shannon distance of the two normalised spectra", "randomized", "rand_distance")
+    rand_distance_std: float = _number("its standard deviation over replicas", "randomized")
+    rand_wasserstein: float = _number("Wasserstein-1 distance of ln eigenvalues", "randomized")
+    rand_soft_rank: float = _number("rand_lambda_max / lambda_max", "randomized", "ww_softrank")
+    rand_gap: float = _number("lambda_max - rand_lambda_max", "randomized", "ww_maxdist")
+    bulk_mean_vec_entropy: float = _number("entropy of eigenvectors under xmin, mean", "vectors", "bulk_mean_vec_entropy")
+    bulk_var_vec_entropy: float = _number("variance", "vectors", "bulk_var_vec_entropy")
+    tail_mean_vec_entropy: float = _number("entropy of eigenvectors from xmin on, mean", "vectors", "tail_mean_vec_entropy")
+    tail_var_vec_entropy: float = _number("variance", "vectors", "tail_var_vec_entropy")
+    bulk_mean_loc_ratio: float = _number("localization |v|_1 / |v|_inf under xmin, mean", "vectors", "bulk_mean_loc_ratio")
+    bulk_var_loc_ratio: float = _number("variance", "vectors", "bulk_var_loc_ratio")
+    tail_mean_loc_ratio: float = _number("localization from xmin on, mean", "vectors", "tail_mean_loc_ratio")
+    tail_var_loc_ratio: float = _number("variance", "vectors", "tail_var_loc_ratio")
+    bulk_mean_part_ratio: float = _number("participation |v|_2 / |v|_4 under xmin, mean", "vectors", "bulk_mean_part_ratio")
+    bulk_var_part_ratio: float = _number("variance", "vectors", "bulk_var_part_ratio")
+    tail_mean_part_ratio: float = _number("participation from xmin on, mean", "vectors", "tail_mean_part_ratio")
+    tail_var_part_ratio: float = _number("variance", "vectors", "tail_var_part_ratio")
+    num_windows: int | None = _count("windows whose spectra were pooled for the fit", "farms")
+    window_rows: int | None = _count("rows of a window", "farms")
+    quantized: str = _column("storage format whose codes were dequantized; empty for plain numbers", default="")
     tied_to: str = _column("other parameters that are this weight", default="")
     notes: str = _column("what to know before trusting the row", default="")
 
@@ -104,6 +189,19 @@ class LayerDiagnostics:
     def __str__(self) -> str:
         fit = f"alpha {self.alpha:.3f} ± {self.alpha_std_error:.3f}, KS distance {self.ks_distance:.3f}"
         return f"{self.matrix_name} ({self.num_rows}x{self.num_cols}): {fit if self.status == LayerStatus.OK else self.status}"
+
+
+def columns(groups: Collection[str]) -> list[str]:
+    """Return the columns of a table.
+
+    Args:
+        groups: Optional groups of columns that are filled.
+
+    Returns:
+        Their names, in order: those that every analysis has and those of the groups.
+    """
+    fields = dataclasses.fields(LayerDiagnostics)
+    return [f.name for f in fields if f.metadata["group"] is None or f.metadata["group"] in groups]
 
 
 def column_meanings() -> dict[str, str]:
@@ -181,6 +279,25 @@ class MetricSummary:
 
 
 @dataclass(frozen=True)
+class ExpertSummary:
+    """How the experts of one layer differ in one weight.
+
+    Attributes:
+        stack: Name shared by their rows.
+        num_experts: Rows.
+        num_reliable: Fits of good quality.
+        statuses: Rows by status.
+        metrics: Distribution of the main metrics over the experts, by column name.
+    """
+
+    stack: str
+    num_experts: int
+    num_reliable: int
+    statuses: dict[str, int]
+    metrics: dict[str, MetricSummary]
+
+
+@dataclass(frozen=True)
 class Summary:
     """Counts and means over a report's layers; layers without a number enter no mean.
 
@@ -219,6 +336,8 @@ class ModelInfo:
             the same weights in another container.
         revision: Changes whenever the numbers may have changed, between the sampled rows too: SHA-256 over sizes and
             modification times of the files, or over all numbers of a model in memory. Empty for a run without folder.
+        base: Location of the base model, if a difference to one was analysed.
+        notes: What to know about the model as a whole.
     """
 
     name: str
@@ -226,56 +345,5 @@ class ModelInfo:
     format: str
     fingerprint: str
     revision: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnalysisSettings:
-    """All settings of an analysis, resolved: a profile with the user's changes. Saved with every result.
-
-    Attributes:
-        profile: Name of the profile.
-        xmin: ``ks``, ``median``, ``hill``, ``fixed`` or a number.
-        xmin_pos: For ``median``: the tail starts at rank ``n / xmin_pos``.
-        num_tail: For ``hill`` and ``fixed``: tail size or fraction.
-        min_tail: Fewest values in a tail.
-        precision: ``float64`` or ``float32``.
-        method: ``auto``, ``gram`` or ``svd``.
-        conv_norm: Factor on the eigenvalues of convolutions.
-        min_evals: Fewest eigenvalues for a fit.
-        max_evals: Most eigenvalues for an analysis; ``None``: no limit.
-        max_side: Longest side for an analysis; ``None``: no limit.
-        evals_threshold: Eigenvalues at or under it stay out of the fit; ``None``: those that are numerically null.
-        small_sample_rule: Fit under 20 eigenvalues as WeightWatcher 0.7.7 does.
-        entropy_epsilon: See :func:`spectra.esd.norms.spectral_entropy`.
-        sv_min_over_matrices: ``min``, or ``max`` as WeightWatcher has it: of the smallest singular values of pooled matrices.
-        labels_need_evidence: No label for poor fits and for under 50 eigenvalues.
-        drop_small: Leave layers under ``min_evals`` out of the table (they are listed as skipped).
-        count_ties: Give tied weights a row each.
-        include: Glob patterns on layer names; empty: all.
-        exclude: Glob patterns on layer names.
-    """
-
-    profile: str = "default"
-    xmin: str | float = "ks"
-    xmin_pos: float = 2.0
-    num_tail: int | float | None = None
-    min_tail: int = 2
-    precision: str = "float64"
-    method: str = "auto"
-    conv_norm: float = 1.0
-    min_evals: int = 8
-    max_evals: int | None = None
-    max_side: int | None = None
-    evals_threshold: float | None = None
-    small_sample_rule: bool = False
-    entropy_epsilon: float = 0.0
-    sv_min_over_matrices: str = "min"
-    labels_need_evidence: bool = True
-    drop_small: bool = False
-    count_ties: bool = False
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON would give them back: lists for tuples."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+    base: str = ""
+    notes: tuple[str, ...] = ()

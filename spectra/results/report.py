@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from spectra.errors import InputError, MissingPackageError, ResultsError, did_you_mean
 from spectra.results.records import (
     SCHEMA_VERSION,
-    AnalysisSettings,
+    ExpertSummary,
     LayerDiagnostics,
     ModelInfo,
     SkippedTensor,
     Summary,
+    columns,
 )
+from spectra.results.settings import AnalysisSettings, requested_groups
 from spectra.results.weightwatcher import weightwatcher_rows
 from spectra.results.words import conclusion, headline
 from spectra.results.writing import made, write_result
@@ -41,6 +43,7 @@ class Report:
         layers: One row per analysed weight, in model order.
         skipped: Every tensor of two or more dimensions that is no row, with the reason.
         summary: Counts and means.
+        experts: In a mixture of experts, one entry per layer and weight: how its experts differ.
         settings: All settings of the run.
         environment: Versions and machine, start time and duration.
         spectra: Eigenvalues by matrix name; a saved report reads them from its folder when asked.
@@ -53,6 +56,12 @@ class Report:
     settings: AnalysisSettings
     environment: Mapping[str, Any]
     spectra: Mapping[str, NDArray[np.float64]]
+    experts: tuple[ExpertSummary, ...] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the table: those of every analysis, and those that the settings asked for."""
+        return columns(requested_groups(self.settings))
 
     def eigenvalues(self, layer_name: str) -> NDArray[np.float64]:
         """Return the spectrum of a layer.
@@ -97,7 +106,8 @@ class Report:
             "settings": self.settings.to_dict(),
             "environment": dict(self.environment),
             "summary": _nan_to_none(dataclasses.asdict(self.summary)),
-            "layers": [layer.to_dict() for layer in self.layers],
+            "layers": self._rows(),
+            "experts": [_nan_to_none(dataclasses.asdict(summary)) for summary in self.experts],
             "skipped": [tensor.to_dict() for tensor in self.skipped],
         }
 
@@ -108,10 +118,9 @@ class Report:
             Text with ``\n`` line ends; numbers read back to the same float64.
         """
         buffer = io.StringIO()
-        names = [field.name for field in dataclasses.fields(LayerDiagnostics)]
-        writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
+        writer = csv.DictWriter(buffer, fieldnames=self.columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(layer.to_dict() for layer in self.layers)
+        writer.writerows(self._rows())
         return buffer.getvalue()
 
     def to_pandas(self) -> pd.DataFrame:
@@ -124,7 +133,7 @@ class Report:
             MissingPackageError: pandas is not installed.
         """
         pandas = _import_pandas()
-        frame: pd.DataFrame = pandas.DataFrame([layer.to_dict() for layer in self.layers])
+        frame: pd.DataFrame = pandas.DataFrame(self._rows(), columns=self.columns)
         whole = [name for name, kind in LayerDiagnostics.__annotations__.items() if kind == "int | None" and name in frame]
         floats = [name for name, kind in LayerDiagnostics.__annotations__.items() if kind == "float" and name in frame]
         return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(floats, "float64")})
@@ -138,8 +147,13 @@ class Report:
         Raises:
             MissingPackageError: pandas is not installed.
         """
-        frame: pd.DataFrame = _import_pandas().DataFrame(weightwatcher_rows(self.layers))
+        frame: pd.DataFrame = _import_pandas().DataFrame(weightwatcher_rows(self.layers, self.settings))
         return frame
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the table, without the columns that nobody asked for."""
+        rows = [layer.to_dict() for layer in self.layers]
+        return [{name: row[name] for name in self.columns} for row in rows]
 
     def __str__(self) -> str:
         return f"{headline(self.model, self.summary)}\n{conclusion(self.summary)}"
@@ -154,6 +168,8 @@ def _import_pandas() -> Any:
 
 
 def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_nan_to_none(inner) for inner in value]
     if isinstance(value, dict):
         return {key: _nan_to_none(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and value != value else value

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spectra.errors import ResultsError
 from spectra.results.records import (
     SCHEMA_VERSION,
-    AnalysisSettings,
+    ExpertSummary,
     LayerDiagnostics,
     LayerStatus,
     MetricSummary,
@@ -31,9 +31,11 @@ from spectra.results.records import (
     layer_from_dict,
 )
 from spectra.results.report import Report
+from spectra.results.settings import AnalysisSettings
 from spectra.results.writing import LAYERS, REPORT, SPECTRA, made, remove_leftovers, unwritable, write_result, write_whole
 
 PROGRESS = "progress.jsonl"
+_READABLE_VERSIONS = (1, SCHEMA_VERSION)  # version 2 added columns and settings; what version 1 lacks has its default
 
 
 def load(folder: str | os.PathLike[str]) -> Report:
@@ -59,9 +61,10 @@ def load(folder: str | os.PathLike[str]) -> Report:
     except (OSError, ValueError) as error:
         raise ResultsError(f"'{file}' cannot be read ({error}). Run 'spectra analyze' again.") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in _READABLE_VERSIONS:
+        readable = " and ".join(map(str, _READABLE_VERSIONS))
         raise ResultsError(
-            f"'{file}' has schema version {version}, this Spectra reads {SCHEMA_VERSION}. Run 'spectra analyze' again."
+            f"'{file}' has schema version {version}, this Spectra reads {readable}. Run 'spectra analyze' again."
         )
     try:
         return _report_from_dict(content, SavedSpectra(path / SPECTRA))
@@ -255,19 +258,23 @@ def _report_from_dict(content: dict[str, Any], spectra: Mapping[str, NDArray[np.
     settings: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content["settings"].items()
     }
-    summary = dict(content["summary"])
-    summary["metrics"] = {name: MetricSummary(**_none_to_nan(metric)) for name, metric in summary["metrics"].items()}
+    model = content["model"]
     return Report(
-        model=ModelInfo(**content["model"]),
+        model=ModelInfo(**model | {"notes": tuple(model.get("notes", ()))}),
         layers=tuple(layer_from_dict(row) for row in content["layers"]),
         skipped=tuple(
             SkippedTensor(row["name"], tuple(row["shape"]), row["dtype"], row["reason"]) for row in content["skipped"]
         ),
-        summary=Summary(**summary),
+        summary=Summary(**_with_metrics(content["summary"])),
         settings=AnalysisSettings(**settings),
         environment=content["environment"],
         spectra=spectra,
+        experts=tuple(ExpertSummary(**_with_metrics(summary)) for summary in content.get("experts", ())),
     )
+
+
+def _with_metrics(summary: dict[str, Any]) -> dict[str, Any]:
+    return summary | {"metrics": {name: MetricSummary(**_none_to_nan(m)) for name, m in summary["metrics"].items()}}
 
 
 def _progress_line(layer: LayerDiagnostics, eigenvalues: NDArray[np.float64] | None) -> str:

@@ -11,25 +11,28 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from spectra.results.records import LayerDiagnostics, LayerStatus
+from spectra.results.records import LayerDiagnostics, LayerStatus, columns
+from spectra.results.settings import AnalysisSettings, requested_groups
 
-_COLUMNS = {f.metadata["weightwatcher"]: f.name for f in dataclasses.fields(LayerDiagnostics) if f.metadata["weightwatcher"]}
+_NAMES = {f.name: f.metadata["weightwatcher"] for f in dataclasses.fields(LayerDiagnostics) if f.metadata["weightwatcher"]}
 _LAYER_TYPES = {"linear": "dense"}  # where the words differ
 
 
-def weightwatcher_rows(layers: Sequence[LayerDiagnostics]) -> list[dict[str, Any]]:
+def weightwatcher_rows(layers: Sequence[LayerDiagnostics], settings: AnalysisSettings) -> list[dict[str, Any]]:
     """Rename and convert the rows of a report.
 
     Args:
         layers: Of a report.
+        settings: Of the report.
 
     Returns:
         One dictionary per layer, in WeightWatcher's column order.
     """
-    return [_row(number, layer) for number, layer in enumerate(layers)]
+    ours = [name for name in columns(requested_groups(settings)) if name in _NAMES]
+    return [_row(number, layer, ours, truncated=settings.truncated) for number, layer in enumerate(layers)]
 
 
-def _row(number: int, layer: LayerDiagnostics) -> dict[str, Any]:
+def _row(number: int, layer: LayerDiagnostics, ours: Sequence[str], *, truncated: bool) -> dict[str, Any]:
     row: dict[str, Any] = {
         "layer_id": number,
         "name": layer.layer_name.rsplit(".", 1)[-1],
@@ -39,7 +42,12 @@ def _row(number: int, layer: LayerDiagnostics) -> dict[str, Any]:
         "has_esd": True,
         "lambda_max": layer.lambda_max,
     }
-    row |= {theirs: getattr(layer, ours) for theirs, ours in _COLUMNS.items()}
+    row |= {_NAMES[name]: getattr(layer, name) for name in ours}
+    row["num_ERG_spikes"] = layer.num_erg  # one number, two names
+    if "rand_num_spikes" in row:
+        row["num_traps"] = layer.num_traps
+    if truncated:
+        row["alpha"] = layer.tpl_alpha
     row["status"] = "success" if layer.status == LayerStatus.OK else "failed"
     leading = ["layer_id", "name"]
     return {key: row[key] for key in leading + sorted(set(row) - set(leading))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ from typing import Any
 from spectra.errors import SourceError
 from spectra.sources import safetensors_file, torch_file
 from spectra.sources.names import model_order, unwrapped_names
+from spectra.sources.quantized import dequantized, quantization_settings
 from spectra.sources.tensors import Source, StoredTensor
 
 _SAFETENSORS = "model.safetensors"
 _TORCH = "pytorch_model.bin"
+_OF_A_MODEL = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)")
+
+# Where AutoGPTQ and AutoAWQ kept their settings before transformers' config.json had a place for them.
+_QUANTIZATION_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 
 
 def open_path(path: Path, *, name: str, location: str) -> Source:
@@ -34,12 +40,12 @@ def open_path(path: Path, *, name: str, location: str) -> Source:
     if path.is_dir():
         return _open_folder(path, name, location)
     # Beside a weights file of this name its model's configuration belongs to it.
-    config = _read_json(path.parent / "config.json") if path.name in (_SAFETENSORS, _TORCH) else {}
+    config = _configuration(path.parent) if _OF_A_MODEL.fullmatch(path.name) else {}
     return _open_file(path, name=path.stem if path.stem != "model" else name, location=location, config=config)
 
 
 def _open_folder(folder: Path, name: str, location: str) -> Source:
-    config = _read_json(folder / "config.json")
+    config = _configuration(folder)
     for single in (_SAFETENSORS, _TORCH):
         if (folder / single).is_file():
             return _open_file(folder / single, name=name, location=location, config=config)
@@ -62,8 +68,19 @@ def _open_folder(folder: Path, name: str, location: str) -> Source:
     )
 
 
+def _configuration(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / "config.json")
+    if quantization_settings(config):
+        return config
+    for name, method in _QUANTIZATION_FILES.items():
+        settings = read_json(folder / name)
+        if settings:
+            return {**config, "quantization_config": {"quant_method": method, **settings}}
+    return config
+
+
 def _open_shards(index: Path, *, name: str, location: str, config: Mapping[str, Any]) -> Source:
-    weight_map = _read_json(index).get("weight_map")
+    weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, Mapping) or not weight_map:
         raise SourceError(f"'{index}' has no 'weight_map' of tensor names to files. Download or copy it again.")
     files = sorted({str(file) for file in weight_map.values()})
@@ -78,7 +95,7 @@ def _open_shards(index: Path, *, name: str, location: str, config: Mapping[str, 
         )
     tensors: list[StoredTensor] = []
     for file in files:  # a tensor that several shards hold is the one of the shard that the index names
-        tensors += [t for t in _read_file(index.parent / file)[0] if weight_map.get(t.name, file) == file]
+        tensors += [t for t in read_file(index.parent / file)[0] if weight_map.get(t.name, file) == file]
     lost = sorted(set(weight_map) - {tensor.name for tensor in tensors})
     if lost:
         raise SourceError(
@@ -89,11 +106,22 @@ def _open_shards(index: Path, *, name: str, location: str, config: Mapping[str, 
 
 
 def _open_file(file: Path, *, name: str, location: str, config: Mapping[str, Any]) -> Source:
-    tensors, nested = _read_file(file)
+    tensors, nested = read_file(file)
     return _source(tensors, name=name, location=location, config=config, files=[file], nested=nested)
 
 
-def _read_file(file: Path) -> tuple[list[StoredTensor], bool]:
+def read_file(file: Path) -> tuple[list[StoredTensor], bool]:
+    """List the tensors of one weights file, under their names in it.
+
+    Args:
+        file: A safetensors or torch file.
+
+    Returns:
+        The tensors, and whether they stood under a key such as ``state_dict``.
+
+    Raises:
+        SourceError: Not such a file, or one that cannot be read.
+    """
     if file.suffix == ".safetensors":
         return safetensors_file.read_tensors(file), False
     if file.suffix in torch_file.SUFFIXES:
@@ -120,8 +148,8 @@ def _source(
     is_safetensors = files[0].suffix == ".safetensors"
     if is_safetensors:
         renamed.sort(key=lambda tensor: model_order(tensor.name))
-    tied = tuple(_tied_by_config(renamed, config))
-    return Source(name, location, "safetensors" if is_safetensors else "torch", tied, config, tuple(files))
+    weights = tuple(dequantized(_tied_by_config(renamed, config), config))
+    return Source(name, location, "safetensors" if is_safetensors else "torch", weights, config, tuple(files))
 
 
 def _tied_by_config(tensors: list[StoredTensor], config: Mapping[str, Any]) -> list[StoredTensor]:
@@ -139,7 +167,18 @@ def _tied_by_config(tensors: list[StoredTensor], config: Mapping[str, Any]) -> l
     ]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a configuration.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content; empty if there is no such file.
+
+    Raises:
+        SourceError: Unreadable, or no JSON object.
+    """
     if not path.is_file():
         return {}
     try:

@@ -11,9 +11,9 @@ from spectra.errors import SourceError
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w-][\w.-]*)?")
 _FILE_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt", ".json")
 
-_CONFIG = ["config.json"]
+_CONFIG = ["config.json", "adapter_config.json"]
 _SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
-_TORCH = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
+_TORCH = ["pytorch_model*.bin", "pytorch_model.bin.index.json", "adapter_model.bin"]
 _SUBFOLDERS = ["*/*"]  # other precisions, other frameworks: not the checkpoint itself
 
 
@@ -70,3 +70,23 @@ def local_folder(hub_id: str) -> Path:
     except (HfHubHTTPError, OSError) as error:
         raise SourceError(f"hub model '{hub_id}': {str(error).splitlines()[0]} Try again later.") from error
     return folder
+
+
+def cached_folder(hub_id: str, revision: str | None = None) -> Path | None:
+    """Return the local snapshot of a hub model, if there is one with weights; nothing is downloaded.
+
+    Args:
+        hub_id: ``owner/name``.
+        revision: Branch, tag or commit. Default: the main branch.
+
+    Returns:
+        The snapshot's folder, or ``None``.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return folder if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")) else None

@@ -10,6 +10,7 @@ import numpy as np
 
 from spectra.errors import InputError
 from spectra.sources.names import unwrapped_names
+from spectra.sources.quantized import dequantized
 from spectra.sources.tensors import Source, StoredTensor
 
 
@@ -42,20 +43,28 @@ def open_mapping(mapping: Mapping[str, Any]) -> Source:
         tensors.append(dataclasses.replace(tensor, tied_to=None if first == name else first))
     old = [tensor.name for tensor in tensors]
     new = dict(zip(old, unwrapped_names(old), strict=True))
-    renamed = tuple(dataclasses.replace(t, name=new[t.name], tied_to=new[t.tied_to] if t.tied_to else None) for t in tensors)
-    return Source("mapping", f"mapping of {len(tensors)} tensors", "mapping", renamed)
+    renamed = [dataclasses.replace(t, name=new[t.name], tied_to=new[t.tied_to] if t.tied_to else None) for t in tensors]
+    return Source("mapping", f"mapping of {len(tensors)} tensors", "mapping", tuple(dequantized(renamed, {})))
 
 
 def _stored(name: str, value: Any) -> StoredTensor:
     if hasattr(value, "detach"):
-        from spectra.sources.torch_tensor import dtype_name, row_reader, unreadable
+        from spectra.sources.torch_tensor import dtype_name, row_reader, storage_format, unreadable
 
         return StoredTensor(
-            name, tuple(value.shape), dtype_name(value), row_reader(lambda: value), unreadable=unreadable(value)
+            name,
+            tuple(value.shape),
+            dtype_name(value),
+            row_reader(lambda: value),
+            unreadable=unreadable(value),
+            quantized=storage_format(value),
         )
     array = np.asarray(value)
-    wide = np.float64 if array.dtype.name == "float64" else np.float32  # of either byte order
-    return StoredTensor(name, array.shape, array.dtype.name, lambda start, stop: array[start:stop].astype(wide, copy=False))
+    wide: np.dtype[Any] = np.dtype(np.float64 if array.dtype.name == "float64" else np.float32)  # of either byte order
+    if array.dtype.kind in "iub":  # codes of a quantized weight, perhaps: as they are
+        wide = array.dtype.newbyteorder("=")
+    rows = np.atleast_1d(array)
+    return StoredTensor(name, array.shape, array.dtype.name, lambda start, stop: rows[start:stop].astype(wide, copy=False))
 
 
 def _storage_key(value: Any) -> tuple[Any, ...] | None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from spectra.errors import SourceError
 from spectra.sources.names import unwrapped_names
+from spectra.sources.quantized import dequantized
+from spectra.sources.quantized.live import HQQ_CODES, companions, own_dequantize
 from spectra.sources.tensors import CONVOLUTION, EMBEDDING, LINEAR, OTHER, TRANSPOSED_CONVOLUTION, Layout, Source, StoredTensor
-from spectra.sources.torch_tensor import dtype_name, row_reader, storage_key, unreadable
+from spectra.sources.torch_tensor import dtype_name, row_reader, storage_format, storage_key, unreadable
 
 if TYPE_CHECKING:
     import torch
@@ -59,14 +61,16 @@ def open_module(model: torch.nn.Module) -> Source:
                         layout=layout,
                         tied_to=None if first == name else first,
                         unreadable=unreadable(tensor),
+                        quantized=storage_format(tensor) or ("hqq" if get == own_dequantize(module) else ""),
                     )
                 )
     names = [row.name for row in rows]
     plain = dict(zip(names, unwrapped_names(names), strict=True))
-    tensors = tuple(_with_names(row, plain) for row in rows)
+    config = _config_of(model)
+    tensors = tuple(dequantized([_with_names(row, plain) for row in rows], config, is_live=True))
     inner = getattr(model, "_orig_mod", model)
     class_name = type(inner.module if isinstance(getattr(inner, "module", None), torch.nn.Module) else inner).__name__
-    return Source(class_name, f"module {class_name}", "module", tensors, _config_of(model))
+    return Source(class_name, f"module {class_name}", "module", tensors, config)
 
 
 def _with_names(row: StoredTensor, plain: dict[str, str]) -> StoredTensor:
@@ -84,12 +88,18 @@ def _weights(module: torch.nn.Module) -> Iterator[tuple[str, Callable[[], torch.
     hooked = _hooked(module)
     yield from hooked.items()
     hidden = {f"{attribute}{suffix}" for attribute in hooked for suffix in ("_g", "_v", "_orig", "_mask", "_u")}
+    hidden |= {HQQ_CODES} if own_dequantize(module) else set()
     # Matrices among the buffers that a checkpoint holds, too: a file cannot tell them from parameters.
     kept = {name: buffer for name, buffer in module._buffers.items() if name not in module._non_persistent_buffers_set}
     buffers = {name: buffer for name, buffer in kept.items() if buffer is not None and buffer.dim() >= 2}
     for attribute, tensor in (module._parameters | buffers).items():
         if tensor is not None and attribute not in hidden:
             yield attribute, partial(getattr, module, attribute)
+    for attribute, companion in companions(module).items():
+        yield attribute, partial(_itself, companion)
+    dequantize = own_dequantize(module)
+    if dequantize is not None:
+        yield "weight", dequantize
     weight_of: Any = getattr(type(module), "weight", None)
     if "_packed_params" in module._modules and callable(weight_of):  # torch's dynamically and statically quantized layers
         yield "weight", partial(weight_of, module)
@@ -97,6 +107,10 @@ def _weights(module: torch.nn.Module) -> Iterator[tuple[str, Callable[[], torch.
         parametrizations: Any = module.parametrizations
         for attribute in parametrizations:
             yield attribute, partial(_effective, module, attribute)
+
+
+def _itself(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _hooked(module: torch.nn.Module) -> dict[str, Callable[[], torch.Tensor]]:
@@ -148,6 +162,8 @@ def _layout(module: torch.nn.Module) -> Layout:
         return Layout(CONVOLUTION, groups=module.groups, class_name=name)
     if name == "Conv1D" and hasattr(module, "nf"):  # transformers' GPT-2 layer; known by name, not imported
         return Layout(LINEAR, is_transposed=True, class_name=name)
+    if isinstance(module, torch.nn.MultiheadAttention):
+        return Layout(OTHER, class_name=name, num_heads=module.num_heads)
     return Layout(OTHER, class_name=name)
 
 

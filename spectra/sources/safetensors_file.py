@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectra.errors import SourceError
+from spectra.sources.small_floats import values_of
 from spectra.sources.tensors import StoredTensor
 
 # Name in the file → name in torch's words, NumPy dtype of the stored bits.
@@ -27,6 +28,9 @@ _DTYPES = {
     "BF16": ("bfloat16", "<u2"),
     "F8_E4M3": ("float8_e4m3fn", "|u1"),
     "F8_E5M2": ("float8_e5m2", "|u1"),
+    "F8_E4M3FNUZ": ("float8_e4m3fnuz", "|u1"),
+    "F8_E5M2FNUZ": ("float8_e5m2fnuz", "|u1"),
+    "F8_E8M0": ("float8_e8m0fnu", "|u1"),
     "I64": ("int64", "<i8"),
     "I32": ("int32", "<i4"),
     "I16": ("int16", "<i2"),
@@ -128,4 +132,6 @@ def _reader(path: Path, offset: int, shape: tuple[int, ...], stored: str, dtype:
 def _widened(bits: NDArray[Any], dtype: str) -> NDArray[Any]:
     if dtype == "bfloat16":  # the upper half of a float32
         return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if dtype.startswith("float8"):
+        return np.asarray(values_of(dtype)[bits])
     return bits.astype(np.float32) if dtype == "float16" else bits

@@ -30,12 +30,14 @@ class Layout:
         groups: Of a convolution.
         is_transposed: ``True`` for a dense weight stored as ``(in, out)`` (GPT-2's ``Conv1D``).
         class_name: The module's class, for messages.
+        num_heads: Of attention in one module (``nn.MultiheadAttention``); 0 where the module does not know.
     """
 
     kind: str
     groups: int = 1
     is_transposed: bool = False
     class_name: str = ""
+    num_heads: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,14 @@ class StoredTensor:
         layout: Set by sources that know modules.
         tied_to: Name of an earlier tensor that this one is the same storage as.
         unreadable: Why there is no data to read (a meta tensor, a parametrised weight in a file), or ``None``.
+        quantized: Name of the storage format that ``read`` undoes (``"gptq"``); empty for plain numbers.
+        part_of: Name of the weight that this tensor's numbers went into (scales of a quantized weight, factors of an
+            adapter): nothing to analyse by itself.
+        factors: For a weight ``left @ right`` of low rank: returns ``left``, shape ``(shape[0], rank)``, and ``right``, shape
+            ``(rank, rest)`` with the other axes flattened, without forming the product. ``read`` forms it.
+        is_difference: The numbers are those of a weight minus its base.
+        no_base: Why a difference could not be formed, or ``None``; there is nothing to read then.
+        note: What to know about the numbers ("compared on the first 32000 rows").
     """
 
     name: str
@@ -60,6 +70,12 @@ class StoredTensor:
     layout: Layout | None = None
     tied_to: str | None = None
     unreadable: str | None = None
+    quantized: str = ""
+    part_of: str | None = None
+    factors: Callable[[], tuple[NDArray[Any], NDArray[Any]]] | None = None
+    is_difference: bool = False
+    no_base: str | None = None
+    note: str = ""
 
     @property
     def size(self) -> int:
@@ -81,6 +97,8 @@ class Source:
         tensors: Every tensor, of any rank and dtype.
         config: The model's ``config.json``, if there is one.
         files: The files that hold the numbers; empty for a model in memory.
+        base: Location of the base model that was subtracted or adapted, if any.
+        notes: What to know about the model as a whole.
     """
 
     name: str
@@ -89,3 +107,5 @@ class Source:
     tensors: tuple[StoredTensor, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    base: str = ""
+    notes: tuple[str, ...] = ()

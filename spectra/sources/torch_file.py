@@ -14,7 +14,7 @@ from typing import Any
 
 from spectra.errors import SourceError
 from spectra.sources.tensors import StoredTensor
-from spectra.sources.torch_tensor import dtype_name, row_reader, storage_key, unreadable
+from spectra.sources.torch_tensor import dtype_name, row_reader, storage_format, storage_key, unreadable
 
 SUFFIXES = (".pt", ".pth", ".th", ".bin", ".ckpt")
 
@@ -50,6 +50,7 @@ def read_tensors(path: Path) -> tuple[list[StoredTensor], bool]:
                 read=row_reader(partial(_itself, tensor)),
                 tied_to=None if tied_to == name else tied_to,
                 unreadable=unreadable(tensor),
+                quantized=storage_format(tensor),
             )
         )
     return tensors, nested

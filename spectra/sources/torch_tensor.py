@@ -31,15 +31,38 @@ def row_reader(get: Callable[[], torch.Tensor]) -> Callable[[int, int], NDArray[
         get: Called for every block; may compute the tensor (an effective weight).
 
     Returns:
-        A reader of rows, float32 or float64, on the host.
+        A reader of rows on the host: float32 or float64, and integers, which may be codes of a quantized weight, as they
+        are. A tensor that dequantizes itself is read dequantized; one without dimensions has one row.
     """
 
     def read(start: int, stop: int) -> NDArray[Any]:
-        rows = get().detach()[start:stop].to("cpu")
-        rows = rows if dtype_name(rows) == "float64" else rows.float()
+        tensor = get().detach()
+        if storage_format(tensor):
+            tensor = tensor.dequantize()
+        rows = (tensor if tensor.dim() else tensor.reshape(1))[start:stop].to("cpu")
+        rows = rows.float() if rows.is_floating_point() and dtype_name(rows) != "float64" else rows
         return np.asarray(rows.contiguous().numpy())
 
     return read
+
+
+def storage_format(tensor: torch.Tensor) -> str:
+    """Name the quantized storage that a tensor undoes by itself.
+
+    Args:
+        tensor: Any tensor.
+
+    Returns:
+        ``"torch"`` for torch's own quantized tensors; the top package, such as ``"torchao"``, for a subclass with a
+        ``dequantize`` of its own; empty for plain numbers.
+    """
+    import torch
+
+    if tensor.is_quantized:
+        return "torch"
+    kind = type(tensor)
+    has_own = getattr(kind, "dequantize", None) is not torch.Tensor.dequantize
+    return kind.__module__.partition(".")[0] if has_own else ""
 
 
 def unreadable(tensor: torch.Tensor) -> str | None:
@@ -53,8 +76,6 @@ def unreadable(tensor: torch.Tensor) -> str | None:
     """
     if tensor.device.type == "meta":
         return "meta"
-    if tensor.is_quantized:
-        return "quantized storage, which is not dequantized yet: codes are not weights"
     if "strided" not in str(tensor.layout):
         return "sparse storage: pass its to_dense()"
     return None
@@ -71,4 +92,6 @@ def storage_key(tensor: torch.Tensor) -> tuple[Any, ...] | None:
     """
     if unreadable(tensor) or tensor.numel() == 0:
         return None
+    if storage_format(tensor):  # a wrapper of other tensors has no memory of its own
+        return (id(tensor),)
     return (str(tensor.device), tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)

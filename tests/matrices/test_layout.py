@@ -1,5 +1,6 @@
 """Each rule by which a tensor becomes matrices, with an answer worked out by hand or by NumPy, slice by slice."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from torch import nn
 
 import spectra
-from spectra.matrices import WeightMatrices, matrices_of, read_matrices
+from spectra.matrices import ModelContext, WeightMatrices, matrices_of
 from spectra.results.records import SkippedTensor
+from spectra.results.settings import AnalysisSettings
 from spectra.sources import Layout, StoredTensor, open_source
 from tests.models import gpt2, mixtral
 
@@ -18,12 +20,20 @@ def stored(name, shape, dtype="float32", layout=None, unreadable=None):
     return StoredTensor(name, shape, dtype, lambda start, stop: np.zeros((stop - start, *shape[1:])), layout, None, unreadable)
 
 
-def decided(name, shape, dtype="float32", config=None):
-    return matrices_of(stored(name, shape, dtype), config or {})
+def found_for(tensor, config=None, **settings):
+    return matrices_of(tensor, ModelContext(config or {}, {tensor.name: tensor.shape}), AnalysisSettings(**settings))
 
 
-def reason(name, shape, dtype="float32", layout=None):
-    skipped = matrices_of(stored(name, shape, dtype, layout), {})
+def decided(name, shape, dtype="float32", config=None, layout=None, **settings):
+    """The one row of a tensor; or why there is none."""
+    found = found_for(stored(name, shape, dtype, layout), config, **settings)
+    if isinstance(found, tuple):
+        (found,) = found
+    return found
+
+
+def reason(name, shape, dtype="float32", layout=None, config=None):
+    skipped = found_for(stored(name, shape, dtype, layout), config)
     assert isinstance(skipped, SkippedTensor)
     assert (skipped.name, skipped.shape, skipped.dtype) == (name, shape, dtype)
     return skipped.reason
@@ -67,20 +77,19 @@ def test_eigenvalues_of_a_diagonal_weight_are_its_squares():
 def test_gpt2s_conv1d_is_a_dense_weight_stored_in_by_out():
     model = gpt2()
     report = spectra.analyze(model)
-    row = next(row for row in report.layers if row.layer_name == "transformer.h.0.attn.c_attn")
-    # One projection of 64 inputs to query, key and value, not split.
-    assert (row.kind, row.is_transposed, row.num_rows, row.num_cols, row.num_matrices) == ("linear", True, 64, 192, 1)
-    expected = squared_singular_values([weight_of(model.transformer.h[0].attn.c_attn)])
+    row = next(row for row in report.layers if row.layer_name == "transformer.h.0.mlp.c_fc")
+    assert (row.kind, row.is_transposed, row.num_rows, row.num_cols, row.num_matrices) == ("linear", True, 64, 256, 1)
+    expected = squared_singular_values([weight_of(model.transformer.h[0].mlp.c_fc)])
     np.testing.assert_allclose(report.eigenvalues(row.layer_name), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
     ("name", "model_type", "is_transposed"),
     [
-        ("h.0.attn.c_attn.weight", "gpt2", True),
+        ("h.0.attn.c_proj.weight", "gpt2", True),
         ("transformer.h.0.mlp.c_fc.weight", "gpt2", True),
-        ("h.0.attn.c_attn.weight", "llama", False),
-        ("h.0.attn.c_attn.weight", None, False),
+        ("h.0.attn.c_proj.weight", "llama", False),
+        ("h.0.attn.c_proj.weight", None, False),
         ("lm_head.weight", "gpt2", False),
     ],
 )
@@ -113,9 +122,9 @@ def test_in_a_file_the_name_tells_an_embedding(name, kind):
 
 
 def test_a_module_knows_better_than_the_name():
-    assert matrices_of(stored("embed.weight", (8, 8), layout=Layout("linear")), {}).kind == "linear"
-    assert matrices_of(stored("tokens.weight", (8, 8), layout=Layout("embedding")), {}).kind == "embedding"
-    assert not matrices_of(stored("c_attn.weight", (8, 8), layout=Layout("linear")), {"model_type": "gpt2"}).is_transposed
+    assert decided("embed.weight", (8, 8), layout=Layout("linear")).kind == "linear"
+    assert decided("tokens.weight", (8, 8), layout=Layout("embedding")).kind == "embedding"
+    assert not decided("c_proj.weight", (8, 8), layout=Layout("linear"), config={"model_type": "gpt2"}).is_transposed
 
 
 @pytest.mark.parametrize(
@@ -222,7 +231,8 @@ def test_in_a_file_one_channel_in_is_depthwise():
 def test_matrices_of_a_convolution_are_yielded_position_by_position_and_group_by_group():
     kernel = np.arange(4 * 3 * 2 * 1, dtype=np.float32).reshape(4, 3, 2, 1)
     tensor = StoredTensor("a.weight", kernel.shape, "float32", lambda start, stop: kernel[start:stop], Layout("convolution", 2))
-    slices = list(read_matrices(matrices_of(tensor, {})))
+    (row,) = found_for(tensor)
+    slices = [read(0, 2) for read in row.readers()]
     expected = [kernel[g : g + 2, :, k, 0] for k in range(2) for g in (0, 2)]
     assert len(slices) == 4
     for found, matrix in zip(slices, expected, strict=True):
@@ -238,21 +248,6 @@ def test_cost_is_counted_by_the_smaller_side():
 # What is left out, and why
 
 
-@pytest.mark.parametrize("name", ["experts.gate_up_proj", "mlp.experts.down_proj"])
-def test_stacked_experts_are_skipped_with_the_reason(name):
-    assert reason(name, (4, 192, 64)) == "3-dimensional and not named '*.weight': no convolution"
-
-
-def test_stacked_experts_of_a_live_module_are_skipped_with_its_class():
-    report = spectra.analyze(mixtral(), include="model.layers.0.*")
-    reasons = {tensor.name: tensor.reason for tensor in report.skipped}
-    assert (
-        reasons["model.layers.0.mlp.experts.down_proj"] == "3-dimensional parameter of MixtralExperts, which is no convolution"
-    )
-    assert report.layers[-1].layer_name == "model.layers.0.mlp.gate"
-    assert report.layers[-1].status == "too_few_evals"  # four experts
-
-
 @pytest.mark.parametrize("shape", [(4, 192, 64), (8, 64, 17), (64, 64, 128), (32, 10, 12)])
 def test_a_long_last_axis_is_no_kernel(shape):
     assert reason("experts.weight", shape) == (
@@ -262,7 +257,7 @@ def test_a_long_last_axis_is_no_kernel(shape):
 
 @pytest.mark.parametrize("shape", [(64, 3, 7), (512, 1, 10), (384, 80, 3), (8, 64, 16)])
 def test_a_short_last_axis_is_a_kernel(shape):
-    assert matrices_of(stored("conv.weight", shape), {}).num_matrices == shape[2]
+    assert decided("conv.weight", shape).num_matrices == shape[2]
 
 
 @pytest.mark.parametrize(
@@ -287,39 +282,17 @@ def test_a_position_embedding_of_four_dimensions_is_no_convolution():
     assert reason("pos_embed", (1, 64, 64, 768))
 
 
-def test_a_bilinear_form_is_skipped_with_its_class():
-    assert reason("weight", (4, 8, 8), layout=Layout("other", class_name="Bilinear")) == (
-        "3-dimensional parameter of Bilinear, which is no convolution"
-    )
+def test_a_bilinear_form_is_one_matrix_per_output_pooled():
+    torch.manual_seed(0)
+    layer = nn.Bilinear(9, 12, 4)
+    assert assert_eigenvalues(layer, list(weight_of(layer)), 9, 12).kind == "bilinear"
 
 
-def test_the_fused_projection_of_attention_is_skipped_with_the_reason():
-    attention = nn.MultiheadAttention(16, 4)
-    for model in (attention, attention.state_dict()):
-        report = spectra.analyze(model)
-        assert [row.layer_name for row in report.layers] == ["out_proj"]
-        assert [(t.name, t.reason) for t in report.skipped] == [
-            ("in_proj_weight", "fused query, key and value projection, which is not split yet")
-        ]
-
-
-@pytest.mark.parametrize("build", [nn.RNN, nn.LSTM, nn.GRU])
-def test_recurrent_gates_are_skipped_with_the_reason(build):
-    model = nn.ModuleDict({"rnn": build(8, 12, 2, bidirectional=True), "head": nn.Linear(24, 12)})
-    for kept in (model, model.state_dict()):
-        report = spectra.analyze(kept)
-        assert [row.layer_name for row in report.layers] == ["head"]
-        assert {t.reason for t in report.skipped} == {"recurrent gates, which are not split yet"}
-        assert len(report.skipped) == 2 * 2 * 2  # input and hidden, two layers, two directions
-
-
-@pytest.mark.parametrize("build", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
-def test_recurrent_gates_of_a_cell_are_skipped_with_the_reason(build):
-    model = nn.ModuleDict({"cell": build(8, 12), "head": nn.Linear(24, 12)})
-    assert {(t.name, t.reason) for t in spectra.analyze(model).skipped} == {
-        ("cell.weight_ih", "recurrent gates, which are not split yet"),
-        ("cell.weight_hh", "recurrent gates, which are not split yet"),
-    }
+def test_the_experts_of_a_live_model_are_rows_beside_their_router():
+    report = spectra.analyze(mixtral(), include="model.layers.0.mlp.*")
+    assert {row.kind for row in report.layers} == {"expert", "linear"}
+    (router,) = [row for row in report.layers if row.kind == "linear"]
+    assert (router.layer_name, router.status) == ("model.layers.0.mlp.gate", "too_few_evals")  # four experts
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int8", "uint8", "bool", "complex64"])
@@ -361,10 +334,47 @@ def test_scales_of_a_quantized_weight_are_no_weights(last):
 
 
 def test_a_source_may_say_why_there_is_nothing_to_read():
-    found = matrices_of(stored("a.weight", (8, 8), unreadable="sealed by its owner"), {})
+    found = found_for(stored("a.weight", (8, 8), unreadable="sealed by its owner"))
     assert isinstance(found, SkippedTensor)
     assert found.reason == "sealed by its owner"
-    assert isinstance(matrices_of(stored("a.weight", (8, 8), unreadable="meta"), {}), WeightMatrices)
+    assert isinstance(found_for(stored("a.weight", (8, 8), unreadable="meta")), tuple)
+
+
+def test_numbers_that_went_into_another_weight_are_skipped_with_its_name():
+    found = found_for(dataclasses.replace(stored("a.lora_A.weight", (4, 8)), part_of="a.weight"))
+    assert isinstance(found, SkippedTensor)
+    assert found.reason == "stored with 'a.weight'"
+
+
+@pytest.mark.parametrize("dtype", ["int4", "uint8", "float8_e4m3fn", "int32"])
+def test_a_quantized_weight_that_its_source_can_read_is_a_weight(dtype):
+    (row,) = found_for(dataclasses.replace(stored("fc.weight", (16, 8), dtype), quantized="gptq"))
+    assert (row.kind, row.num_rows, row.num_cols) == ("linear", 16, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "cols"),
+    [("a.query_key_value.weight", (96, 32), 32), ("experts.gate_up_proj", (4, 96, 32), 96 * 32), ("x.y", (2, 3, 4, 5), 60)],
+)
+def test_a_difference_without_a_base_is_one_row_whatever_its_shape(name, shape, cols):
+    (row,) = found_for(dataclasses.replace(stored(name, shape), no_base="no 'a' there"), {"model_type": "bloom"})
+    assert (row.num_rows, row.num_cols, row.num_matrices, row.part, row.note) == (shape[0], cols, 1, "", "")
+    assert row.matrix_name == name.removesuffix(".weight")
+
+
+def test_a_convolution_without_a_base_keeps_its_kind():
+    tensor = dataclasses.replace(stored("c.weight", (4, 3, 2, 2), layout=Layout("convolution")), no_base="none")
+    assert found_for(tensor)[0].kind == "conv2d"
+
+
+@pytest.mark.parametrize("name", ["attn.bias", "experts.gate_up_proj_bias", "mlp.fc1_bias"])
+def test_biases_of_two_dimensions_are_no_weights(name):
+    assert reason(name, (8, 8)) == "biases, one vector per expert or position: no weight matrix"
+
+
+def test_a_table_of_relative_biases_is_an_embedding_and_no_bias():
+    assert decided("attn.relative_attention_bias.weight", (32, 8)).kind == "linear"
+    assert decided("attn.relative_attention_bias.weight", (32, 8), layout=Layout("embedding")).kind == "embedding"
 
 
 # Shapes at the edge
@@ -386,5 +396,5 @@ def test_half_precision_kernels_are_analysed_as_they_are_stored():
 
 def test_every_weight_of_a_convolutional_module_is_known_to_the_source():
     model = nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(6, 2))
-    kinds = [type(matrices_of(tensor, {})).__name__ for tensor in open_source(model).tensors]
-    assert kinds == ["WeightMatrices", "NoneType", "NoneType", "NoneType", "WeightMatrices", "NoneType"]
+    kinds = [type(found_for(tensor)).__name__ for tensor in open_source(model).tensors]
+    assert kinds == ["tuple", "NoneType", "NoneType", "NoneType", "tuple", "NoneType"]

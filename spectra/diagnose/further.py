@@ -1,0 +1,206 @@
+"""The diagnostics that are computed when they are asked for, and the trace-log condition, which costs nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+
+from spectra.diagnose.spectra_of import Found, scale_of
+from spectra.errors import InputError, SpectraError
+from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision
+from spectra.esd.power_law import PowerLawFit
+from spectra.esd.trace_log import trace_log_condition
+from spectra.matrices import WeightMatrices
+from spectra.results.settings import AnalysisSettings
+
+Columns = dict[str, Any]
+
+
+def further_columns(
+    matrices: WeightMatrices, found: Found, fit: PowerLawFit | None, settings: AnalysisSettings
+) -> tuple[Columns, list[str]]:
+    """Compute what the settings ask for beyond the fit.
+
+    Args:
+        matrices: The weight.
+        found: Its spectra.
+        fit: Its fit, if there is one.
+        settings: Resolved settings.
+
+    Returns:
+        Columns by name, and notes. A diagnostic that does not apply to this weight leaves its columns empty and a note.
+    """
+    values = found.whole.eigenvalues
+    wanted: list[tuple[bool, Callable[[], Columns]]] = [
+        (True, lambda: _trace_log(values, fit)),
+        (settings.subsample == "farms", lambda: {"num_windows": found.num_windows, "window_rows": found.window_rows}),
+        (settings.mp_fit, lambda: _marchenko_pastur(matrices, values, settings)),
+        (settings.randomize, lambda: _randomized(matrices, values, settings)),
+    ]
+    if fit is not None:
+        fitted = found.fitted.eigenvalues
+        wanted += [
+            (settings.truncated, lambda: _truncated(fitted, fit)),
+            (settings.alternatives, lambda: _alternatives(fitted, fit)),
+            (settings.pvalue_samples > 0, lambda: _pvalue(matrices, fitted, fit, settings)),
+            (settings.bootstrap_samples > 0, lambda: _bootstrap(matrices, found, settings)),
+            (settings.vectors, lambda: _vectors(matrices, fit, settings)),
+        ]
+    changes: Columns = {}
+    notes: list[str] = []
+    for is_wanted, compute in wanted:
+        if is_wanted:
+            try:
+                changes |= compute()
+            except SpectraError as error:
+                notes.append(str(error))
+    return changes, notes
+
+
+def _trace_log(values: FloatArray, fit: PowerLawFit | None) -> Columns:
+    found = trace_log_condition(values, fit.num_tail if fit and fit.num_tail <= len(values) else None)
+    return {
+        "num_erg": found.num_erg,
+        "erg_gap": found.gap,
+        "erg_value": found.value,
+        "erg_value_rescaled": found.value_rescaled,
+        "erg_logdet_tail": found.logdet_tail,
+        "erg_mean_logdet_tail": found.mean_logdet_tail,
+    }
+
+
+def _marchenko_pastur(matrices: WeightMatrices, values: FloatArray, settings: AnalysisSettings) -> Columns:
+    from spectra.esd.marchenko_pastur import fit_marchenko_pastur
+
+    _require_stored_matrices(matrices, "Marchenko-Pastur")
+    found = fit_marchenko_pastur(
+        values,
+        (matrices.num_rows, matrices.num_cols),
+        num_matrices=matrices.num_matrices,
+        method=settings.mp_method,
+        tw_level=cast(Any, settings.tw_level),
+    )
+    return {
+        "lambda_plus": found.lambda_plus,
+        "lambda_minus": found.lambda_minus,
+        "mp_sigma": found.sigma,
+        "mp_sigma_rescaled": found.sigma_rescaled,
+        "mp_scale": found.scale,
+        "mp_soft_rank": found.soft_rank,
+        "num_spikes": found.num_spikes,
+        "mp_ks_distance": found.ks_distance,
+        "mp_quality": "good" if found.is_reliable else "poor",
+    }
+
+
+def _randomized(matrices: WeightMatrices, values: FloatArray, settings: AnalysisSettings) -> Columns:
+    from spectra.esd.randomized import compare_randomized, randomized_spectra
+
+    _require_stored_matrices(matrices, "random order")
+    replicas = randomized_spectra(
+        lambda: _arrays(matrices),
+        seed=settings.seed,
+        name=matrices.matrix_name,
+        num_replicas=settings.num_replicas,
+        num_eigenvalues=len(values),
+        precision=cast(Precision, settings.precision),
+    )
+    scale = scale_of(matrices, settings)
+    found = compare_randomized(
+        values,
+        [replica * scale for replica in replicas] if scale != 1.0 else replicas,
+        (matrices.num_rows, matrices.num_cols),
+        num_matrices=matrices.num_matrices,
+        mp_method=settings.mp_method,
+        tw_level=cast(Any, settings.tw_level),
+    )
+    return dataclasses.asdict(found)
+
+
+def _truncated(values: FloatArray, fit: PowerLawFit) -> Columns:
+    from spectra.esd.truncated_power_law import fit_truncated_power_law
+
+    found = fit_truncated_power_law(values, fit.xmin)
+    return {
+        "tpl_alpha": found.alpha,
+        "tpl_rate": found.rate,
+        "tpl_ks_distance": found.ks_distance,
+        "tpl_log_likelihood_ratio": found.log_likelihood_ratio,
+        "tpl_quality": "good" if found.is_reliable else "poor",
+    }
+
+
+def _alternatives(values: FloatArray, fit: PowerLawFit) -> Columns:
+    from spectra.esd.alternatives import compare_alternatives
+
+    columns: Columns = {}
+    for found in compare_alternatives(values, fit):
+        columns[f"{found.name}_ratio"] = found.log_likelihood_ratio
+        columns[f"{found.name}_pvalue"] = found.pvalue
+    return columns
+
+
+def _pvalue(matrices: WeightMatrices, values: FloatArray, fit: PowerLawFit, settings: AnalysisSettings) -> Columns:
+    from spectra.esd.bootstrap import ks_pvalue
+
+    generator = _generator(settings.seed, matrices.matrix_name, "pvalue")
+    found = ks_pvalue(values, fit, seed=generator, num_samples=settings.pvalue_samples, min_tail=settings.min_tail)
+    return {"ks_pvalue": found.pvalue}
+
+
+def _bootstrap(matrices: WeightMatrices, found: Found, settings: AnalysisSettings) -> Columns:
+    from spectra.esd.bootstrap import bootstrap_alpha
+
+    interval = bootstrap_alpha(
+        found.fitted.eigenvalues,
+        seed=_generator(settings.seed, matrices.matrix_name, "bootstrap"),
+        xmin=settings.xmin,
+        num_samples=settings.bootstrap_samples,
+        null_threshold=found.fitted.null_threshold,
+        xmin_pos=settings.xmin_pos,
+        num_tail=settings.num_tail,
+        min_tail=settings.min_tail,
+        max_fingers=settings.max_fingers,
+        finger_threshold=settings.finger_threshold,
+    )
+    return {
+        "alpha_low": interval.alpha_low,
+        "alpha_high": interval.alpha_high,
+        "xmin_low": interval.xmin_low,
+        "xmin_high": interval.xmin_high,
+    }
+
+
+def _vectors(matrices: WeightMatrices, fit: PowerLawFit, settings: AnalysisSettings) -> Columns:
+    from spectra.esd.localization import localization
+
+    _require_stored_matrices(matrices, "eigenvectors")
+    found = localization(
+        matrices.readers(),
+        (matrices.num_rows, matrices.num_cols),
+        fit.xmin / scale_of(matrices, settings),
+        precision=cast(Precision, settings.precision),
+    )
+    return dataclasses.asdict(found)
+
+
+def _require_stored_matrices(matrices: WeightMatrices, what: str) -> None:
+    if matrices.tensor.factors is not None:
+        raise InputError(f"{what}: not for a low-rank product")
+    if matrices.is_operator:
+        raise InputError(f"{what}: not for the operator of a convolution")
+
+
+def _arrays(matrices: WeightMatrices) -> Iterator[AnyArray]:
+    for read in matrices.readers():
+        yield read(0, matrices.num_rows)
+
+
+def _generator(seed: int, name: str, purpose: str) -> np.random.Generator:
+    """Make the random numbers of one layer and purpose, whatever else is analysed."""
+    digest = hashlib.sha256(f"{purpose}|{name}".encode()).digest()
+    return np.random.default_rng([seed, *np.frombuffer(digest, dtype="<u4").tolist()])

@@ -1,0 +1,147 @@
+"""Weights → spectra: that of the whole weight, and the one that its fit is made on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+from spectra.esd.eigenvalues import (
+    MATRIX_ERRORS,
+    Method,
+    Precision,
+    Spectrum,
+    pool,
+    singular_value_spectrum,
+    spectra_together,
+)
+from spectra.matrices import WeightMatrices, operator_matrices
+from spectra.results.settings import AnalysisSettings
+
+
+@dataclass(frozen=True)
+class Found:
+    """The spectra of a weight.
+
+    Attributes:
+        whole: Of all its matrices.
+        fitted: What the fit is made on: the same, its inverse, or the pooled spectra of windows.
+        num_windows: How many windows were pooled; ``None`` without windows.
+        window_rows: Rows of a window; ``None`` without windows.
+        notes: What to know about them.
+    """
+
+    whole: Spectrum
+    fitted: Spectrum
+    num_windows: int | None = None
+    window_rows: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def spectra_of(batch: Sequence[WeightMatrices], settings: AnalysisSettings, *, device: str) -> Iterator[Found | Exception]:
+    """Compute the spectra of weights.
+
+    Args:
+        batch: Several single matrices of equal smaller side, or any other weights.
+        settings: Resolved settings.
+        device: Where Gram matrices are computed and solved.
+
+    Yields:
+        For each weight its spectra, or what went wrong with it, of ``MATRIX_ERRORS``.
+    """
+    together = partial(
+        spectra_together,
+        precision=cast(Precision, settings.precision),
+        method=cast(Method, settings.method),
+        device=device,
+    )
+    if all(m.is_single and m.tensor.factors is None for m in batch):
+        shapes = [(m.num_rows, m.num_cols) for m in batch]
+        readers = (next(m.readers()) for m in batch)
+        wholes: Iterator[Spectrum | Exception] = together(zip(readers, shapes, strict=True))
+    else:
+        wholes = (_pooled(m, together, settings) for m in batch)
+    for matrices, whole in zip(batch, wholes, strict=True):
+        yield whole if isinstance(whole, Exception) else _found(matrices, whole, settings, device)
+
+
+def scale_of(matrices: WeightMatrices, settings: AnalysisSettings) -> float:
+    """Return the factor on the eigenvalues of a weight.
+
+    Args:
+        matrices: The weight.
+        settings: Resolved settings.
+
+    Returns:
+        ``conv_norm`` for convolutions, over the larger side where asked for.
+    """
+    factor = settings.conv_norm if matrices.kind.startswith("conv") else 1.0
+    return factor / max(matrices.num_rows, matrices.num_cols) if settings.normalize == "1/N" else factor
+
+
+def _pooled(
+    matrices: WeightMatrices, together: partial[Iterator[Spectrum | Exception]], settings: AnalysisSettings
+) -> Spectrum | Exception:
+    shape = (matrices.num_rows, matrices.num_cols)
+    try:
+        parts: list[Spectrum] = []
+        for part in _parts(matrices, together, settings):
+            if isinstance(part, Exception):
+                raise part
+            parts.append(part)
+        return pool(parts, max(shape))
+    except MATRIX_ERRORS as error:
+        return error
+
+
+def _parts(
+    matrices: WeightMatrices, together: partial[Iterator[Spectrum | Exception]], settings: AnalysisSettings
+) -> Iterator[Spectrum | Exception]:
+    shape = (matrices.num_rows, matrices.num_cols)
+    if matrices.tensor.factors is not None:
+        from spectra.esd.low_rank import low_rank_spectrum
+
+        for left, right in matrices.factors():
+            yield low_rank_spectrum(left, right, precision=cast(Precision, settings.precision))
+    elif matrices.is_operator:
+        for matrix in operator_matrices(matrices):
+            yield singular_value_spectrum(matrix, settings.precision)
+    else:
+        yield from together((read, shape) for read in matrices.readers())
+
+
+def _found(matrices: WeightMatrices, whole: Spectrum, settings: AnalysisSettings, device: str) -> Found | Exception:
+    scale = scale_of(matrices, settings)
+    whole = whole.scaled(scale) if scale != 1.0 else whole
+    if settings.inverse:
+        return Found(whole, _inverse(whole))
+    if settings.subsample != "farms":
+        return Found(whole, whole)
+    if matrices.tensor.factors is not None or matrices.is_operator or matrices.is_depthwise:
+        return Found(whole, whole, notes=("no windows: not a stored matrix",))
+    from spectra.esd.subsample import farms_eigenvalues
+
+    try:
+        pooled = farms_eigenvalues(
+            matrices.readers,
+            (matrices.num_rows, matrices.num_cols),
+            window_rows=settings.window_rows or min(matrices.num_rows, matrices.num_cols),
+            aspect_ratio=settings.window_aspect,
+            windows_per_side=settings.windows_per_side,
+            precision=cast(Precision, settings.precision),
+            device=device,
+        )
+    except MATRIX_ERRORS as error:
+        return error
+    values = pooled.eigenvalues * scale
+    fitted = Spectrum(values, pooled.null_threshold * scale, "gram", settings.precision, None, None, values[:1])
+    return Found(whole, fitted, pooled.num_windows, pooled.window_shape[0])
+
+
+def _inverse(spectrum: Spectrum) -> Spectrum:
+    """Invert the eigenvalues that are not numerically zero."""
+    values = spectrum.eigenvalues[spectrum.eigenvalues > spectrum.null_threshold]
+    inverse = 1.0 / values[::-1]
+    return dataclasses.replace(spectrum, eigenvalues=inverse, null_threshold=0.0, smallest=inverse[:1])

@@ -1,0 +1,59 @@
+"""What a model's configuration says of its quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# compressed-tensors had a name of its own before transformers knew it.
+_KEYS = ("quantization_config", "compression_config")
+_NESTED = ("text_config", "llm_config", "language_config")
+
+
+def quantization_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Find the quantization settings of a model, in a multimodal one those of its language model.
+
+    Args:
+        config: The model's configuration.
+
+    Returns:
+        The settings, empty where there are none.
+    """
+    for place in (config, *(config.get(name) for name in _NESTED)):
+        for key in _KEYS:
+            settings = place.get(key) if isinstance(place, Mapping) else None
+            if isinstance(settings, Mapping):
+                return settings
+    return {}
+
+
+def block_lengths(settings: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    """List the block lengths that the settings name, for the last axes of a weight.
+
+    Args:
+        settings: As ``quantization_settings`` gives them.
+
+    Returns:
+        Without repetition; empty where every scale is of a tensor or an output.
+    """
+    named = [settings.get("weight_block_size")]
+    for weights in weight_arguments(settings):
+        group_size = weights.get("group_size")
+        named += [weights.get("block_structure"), [1, group_size] if group_size and group_size > 0 else None]
+    return list(dict.fromkeys(tuple(int(length) for length in block) for block in named if isinstance(block, list | tuple)))
+
+
+def weight_arguments(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield how weights are quantized, one mapping per group of layers.
+
+    Args:
+        settings: Of compressed-tensors, whose ``config_groups`` these are.
+
+    Yields:
+        ``num_bits``, ``group_size``, ``block_structure``, ``symmetric`` and others.
+    """
+    groups = settings.get("config_groups")
+    for group in groups.values() if isinstance(groups, Mapping) else ():
+        weights = group.get("weights") if isinstance(group, Mapping) else None
+        if isinstance(weights, Mapping):
+            yield weights
