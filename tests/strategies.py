@@ -5,6 +5,8 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy as np
 
+from spectra.matrices.stripes import Stripes, interleaved
+
 # Relative error of alpha when the arithmetic is of this dtype: float64 keeps the sums of logarithms of n <= 1e4 values to
 # n * eps; a float32 Gram with float64 eigenvalues was measured at 2e-6 (performance.md), with a margin of ten.
 ALPHA_RTOL = {"float64": 1e-10, "float32": 2e-5}
@@ -44,3 +46,11 @@ def low_rank_factors(draw: st.DrawFn, max_side: int = 40, max_rank: int = 12) ->
     if draw(st.booleans()):
         left[:, 0] = 0.0 if draw(st.booleans()) else left[:, -1]
     return left, right
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[dict[str, Stripes], int]:
+    """Parts of a fused weight that take turns along an axis, and the length of the axis."""
+    widths = [(name, draw(st.integers(1, 5))) for name in "abc"[: draw(st.integers(1, 3))]]
+    count = draw(st.integers(1, 6))
+    return interleaved(count, widths), count * sum(width for _, width in widths)

@@ -10,8 +10,8 @@ import torch
 
 import spectra
 from spectra import SourceError
-from tests.adapters import adapted, edit, folders, merged_by_peft, state
-from tests.models import bert, gpt2, heavy_tailed, llama, mixtral, resnet, small_weights, write_small
+from tests.adapters import CASES, adapted, edit, folders, merged_by_peft, state
+from tests.models import bert, heavy_tailed, llama, mixtral, resnet, small_weights, write_small
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft remarks on layers it adapts to and bases without a path
 
@@ -75,11 +75,9 @@ def test_a_convolution_adapter_pools_its_kernel_positions(tmp_path):
     assert len(spectra.analyze(adapter, base=base).layers) == len(report.layers)
 
 
-@pytest.mark.parametrize("make", [llama, gpt2], ids=["llama", "gpt2"])
-def test_a_merged_adapter_is_reported_as_the_merged_model(make, tmp_path):
-    options = (
-        {"target_modules": ["q_proj"]} if make is llama else {"target_modules": ["c_attn", "c_proj"], "fan_in_fan_out": True}
-    )
+@pytest.mark.parametrize("case", ["linear", "transposed"])
+def test_a_merged_adapter_is_reported_as_the_merged_model(case, tmp_path):
+    make, options = CASES[case]
     adapter, base, model = folders(make, tmp_path, **options)
     expected = layers(spectra.analyze(model.merge_and_unload()))
     found = layers(spectra.analyze(adapter, base=base, lora="merged"))

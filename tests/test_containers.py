@@ -17,7 +17,7 @@ FILES = [name for name in CONTAINERS if name != "module"]
 
 
 def rows(report):
-    found = {row.layer_name: row for row in report.layers}
+    found = {row.matrix_name: row for row in report.layers}
     assert len(found) == len(report.layers)
     return found
 
@@ -54,7 +54,7 @@ def test_every_container_gives_the_rows_of_the_live_module(architecture, contain
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "bert", "vit"])
 def test_most_layers_of_the_tiny_models_are_fitted(architecture):
     report = spectra.analyze(MODELS[architecture]())
-    unfitted = [row.layer_name for row in report.layers if row.status != "ok"]
+    unfitted = [row.matrix_name for row in report.layers if row.status != "ok"]
     # Two segment types are two eigenvalues.
     assert unfitted == (["embeddings.token_type_embeddings"] if architecture == "bert" else [])
 
@@ -93,8 +93,8 @@ def test_a_tied_head_is_skipped_and_named_by_the_embedding(container, folder):
 @pytest.mark.parametrize("container", ["module", "safetensors folder", "safetensors shards", "torch folder", "torch shards"])
 def test_the_layout_of_gpt2_is_known_from_the_module_and_from_the_config(container, folder):
     report = spectra.analyze(CONTAINERS[container](gpt2(), folder))
-    transposed = {row.layer_name.rsplit(".", 1)[-1] for row in report.layers if row.is_transposed}
-    straight = {row.layer_name.rsplit(".", 1)[-1] for row in report.layers if not row.is_transposed}
+    transposed = {row.matrix_name.rsplit(".", 1)[-1] for row in report.layers if row.is_transposed}
+    straight = {row.matrix_name.rsplit(".", 1)[-1] for row in report.layers if not row.is_transposed}
     assert (transposed, straight) == ({"c_attn", "c_proj", "c_fc"}, {"wte", "wpe"})
 
 
@@ -141,6 +141,6 @@ def test_a_real_llama_gives_the_same_rows_live_from_its_folder_and_from_its_file
 def test_a_published_residual_network_is_read_from_its_training_checkpoint(shared_models):
     # A pickle from before torch 1.6, the state dict under a key and every name under 'module.': htsr.md, H6.
     report = spectra.analyze(shared_models / "cifar10_resnets" / "resnet20-12fca82f.th")
-    assert [row.layer_name for row in report.layers[:2]] == ["conv1", "layer1.0.conv1"]
+    assert [row.matrix_name for row in report.layers[:2]] == ["conv1", "layer1.0.conv1"]
     assert (len(report.layers), report.skipped) == (20, ())
     assert {row.kind for row in report.layers} == {"conv2d", "linear"}

@@ -146,7 +146,7 @@ def _described(row: LayerDiagnostics, found: Found, matrices: WeightMatrices, se
         if not settings.inverse:
             changes["log10_alpha_norm"] = log10_alpha_norm(values, fit.alpha)
             changes["alpha_weighted"] = fit.alpha * changes["log10_lambda_max"]
-        notes += fit.notes
+        notes += [] if settings.inverse else fit.notes
     if status not in (LayerStatus.ZERO, LayerStatus.UNCHANGED, LayerStatus.DEPTHWISE):
         further, more_notes = further_columns(matrices, found, fit, settings)
         changes |= further
@@ -193,7 +193,8 @@ def _of_fit(fit: PowerLawFit, positive: FloatArray, settings: AnalysisSettings) 
         "xmax": fit.xmax,
         "num_tail": fit.num_tail,
         "ks_distance": fit.ks_distance,
-        "fit_quality": "good" if fit.is_reliable else "poor",
+        # What reliability is measured against, the edge of random spectra, has no counterpart among inverses.
+        "fit_quality": "" if settings.inverse else "good" if fit.is_reliable else "poor",
         "label": _label(fit, settings),
         "alpha_hill": alpha_hill(positive),
         "num_fingers": fit.num_fingers,

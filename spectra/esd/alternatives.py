@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import io
 import math
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ class Verdict(StrEnum):
     """The tail does not tell them apart."""
     FAILED = "failed"
     """The alternative could not be fitted; its numbers are NaN."""
+
+
+# Output streams and warning filters belong to the process: two threads that swap them could leave them swapped.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,7 @@ def _judged(name: str, ratio: float, pvalue: float) -> AlternativeFit:
 def _quiet() -> Iterator[None]:
     """Silence powerlaw, which prints and warns about every optimisation."""
     with (
+        _ONE_AT_A_TIME,
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
         warnings.catch_warnings(),

@@ -56,7 +56,7 @@ class Localization:
 def localization(
     read: ReadRows | Iterable[ReadRows], shape: tuple[int, int], xmin: float, *, precision: Precision = "float64"
 ) -> Localization:
-    """Compute how localised the eigenvectors of the smaller Gram matrix are, in the bulk and in the tail.
+    """Compute how localised the eigenvectors of the smaller Gram matrix (``W @ W.T`` of a square one) are.
 
     Source: arXiv 1810.01075, section 5.4; WeightWatcher 0.7.7, ``apply_analyze_eigenvectors``, which takes a solver for
     general matrices.
@@ -131,7 +131,7 @@ def vector_metrics(vectors: ArrayLike) -> VectorMetrics:
 def _eigenvector_metrics(read: ReadRows, shape: tuple[int, int], precision: Precision) -> tuple[FloatArray, VectorMetrics]:
     rows, cols = shape
     reader = read
-    if rows < cols:
+    if rows <= cols:  # as WeightWatcher: W @ W.T of a square matrix
         whole = read(0, rows)
 
         def reader(start: int, stop: int) -> AnyArray:
@@ -141,7 +141,9 @@ def _eigenvector_metrics(read: ReadRows, shape: tuple[int, int], precision: Prec
     if not np.isfinite(np.trace(gram)):
         raise NonFiniteWeightsError("the weights hold NaN or infinite values; repair or exclude the layer.")
     values, vectors = np.linalg.eigh(gram.astype(np.float64, copy=False))
-    return np.maximum(values, 0.0) / scale / scale, vector_metrics(vectors.T)
+    with np.errstate(over="ignore", under="ignore"):  # infinite is above any xmin, and zero below
+        values = np.maximum(values, 0.0) / scale / scale
+    return values, vector_metrics(vectors.T)
 
 
 def _histogram_entropy(size: FloatArray) -> FloatArray:

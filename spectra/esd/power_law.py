@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from spectra.errors import InputError, TooFewEigenvaluesError, did_you_mean
 from spectra.esd.eigenvalues import FloatArray
+from spectra.esd.reliability import reliability_notes
 from spectra.esd.xmin_strategies import Tail, TailRules, clipped_tail, peak_tail, searched_tail, tail_at
 
 if TYPE_CHECKING:
@@ -45,13 +46,6 @@ XMIN_ALIASES = {"xmin_mid": "median", "xmin_peak": "peak", "xmin_peak_compat": "
 
 # Strategies whose fit may leave out the largest eigenvalues.
 CLIPPING = (XminStrategy.CLIP, XminStrategy.CLIP_COMPAT)
-
-
-# Reliability, `htsr.md` section 7. A Gaussian matrix, which has no heavy tail, is fitted with D of 0.12 to 0.14 at
-# 300 eigenvalues; a guess until calibrated on random and trained matrices.
-MAX_KS_DISTANCE = 0.15
-MIN_RELIABLE_TAIL = 10
-LOWEST_XMIN_QUANTILE = 0.01
 
 
 @dataclass(frozen=True)
@@ -173,12 +167,13 @@ def fit_power_law(
     else:
         tail = _tail(values, strategy, rules, xmin_pos=xmin_pos, num_tail=num_tail)
 
-    doubts = fit_doubts(values, start=tail.start, num_tail=tail.size, ks_distance=tail.ks_distance)
+    kept = values[: len(values) - num_removed]
+    doubts = reliability_notes(kept, num_tail=tail.size, ks_distance=tail.ks_distance)
     return PowerLawFit(
         alpha=tail.alpha,
         alpha_std_error=(tail.alpha - 1.0) / math.sqrt(tail.size),
         xmin=tail.xmin,
-        xmax=float(values[-1 - num_removed]),
+        xmax=float(kept[-1]),
         num_tail=tail.size + (num_removed if strategy is XminStrategy.CLIP_COMPAT else 0),
         ks_distance=tail.ks_distance,
         xmin_index=tail.start + num_null,
@@ -210,28 +205,6 @@ def _tail(
     if start < 1 and strategy is XminStrategy.HILL:
         raise TooFewEigenvaluesError(f"Hill: {size} tail values and one below them, but there are {len(values)}.")
     return tail_at(values, start, float(values[start - 1 if strategy is XminStrategy.HILL else start]), rules)
-
-
-def fit_doubts(values: FloatArray, *, start: int, num_tail: int, ks_distance: float) -> list[str]:
-    """Say what speaks against a fit.
-
-    Args:
-        values: Shape ``(n,)``, positive, ascending: the whole spectrum without its null values.
-        start: Rank of the tail's first value among them.
-        num_tail: Number of values fitted.
-        ks_distance: Kolmogorov–Smirnov distance of the fit.
-
-    Returns:
-        One note for each doubt.
-    """
-    doubts = []
-    if ks_distance > MAX_KS_DISTANCE:
-        doubts.append(f"KS distance {ks_distance:.3f} > {MAX_KS_DISTANCE}")
-    if num_tail < MIN_RELIABLE_TAIL:
-        doubts.append(f"only {num_tail} tail values")
-    if start < LOWEST_XMIN_QUANTILE * len(values):
-        doubts.append("xmin at the low end of the spectrum")
-    return doubts
 
 
 def parse_xmin(xmin: str | float) -> str | float:

@@ -197,7 +197,7 @@ def jensen_shannon_distance(values: FloatArray, others: FloatArray) -> float:
         others: Likewise.
 
     Returns:
-        The distance, 0 for proportional vectors; NaN if one is zero.
+        The distance, 0 for equal vectors; NaN if one is zero.
     """
     if not (values[-1] > 0.0 and others[-1] > 0.0):
         return math.nan

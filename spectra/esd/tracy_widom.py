@@ -44,7 +44,10 @@ def tw1_cdf(s: float) -> float:
     half_length = _LAST_ARGUMENT - s
     x = s + (nodes + 1.0) * half_length
     root = np.sqrt(weights * half_length)
-    kernel = airy((x[:, None] + x[None, :]) / 2.0)[0] / 2.0
+    # The kernel is symmetric, and Airy functions are what takes the time.
+    kernel = np.empty((_NODES, _NODES))
+    i, j = np.triu_indices(_NODES)
+    kernel[i, j] = kernel[j, i] = airy((x[i] + x[j]) / 2.0)[0] / 2.0
     return float(np.linalg.det(np.eye(_NODES) - root[:, None] * kernel * root[None, :]))
 
 

@@ -102,7 +102,7 @@ class Report:
         """Return the content of ``report.json``: plain values, ``None`` for missing numbers, without spectra."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "model": dataclasses.asdict(self.model),
+            "model": dataclasses.asdict(self.model) | {"notes": list(self.model.notes)},
             "settings": self.settings.to_dict(),
             "environment": dict(self.environment),
             "summary": _nan_to_none(dataclasses.asdict(self.summary)),

@@ -121,8 +121,8 @@ def sort_parts(tensors: Iterable[StoredTensor]) -> tuple[Parts, list[StoredTenso
     for tensor in tensors:
         match = _PART.fullmatch(tensor.name)
         if match is None:
-            tied_to = plain_name(tensor.tied_to) if tensor.tied_to else None
-            rest.append(dataclasses.replace(tensor, name=plain_name(tensor.name), tied_to=tied_to))
+            tied_to, part_of = (plain_name(name) if name else None for name in (tensor.tied_to, tensor.part_of))
+            rest.append(dataclasses.replace(tensor, name=plain_name(tensor.name), tied_to=tied_to, part_of=part_of))
         elif match["leaf"] != "bias":  # of B, from lora_bias: part of the layer's bias
             of_layer = parts.setdefault(plain_name(match["layer"]), {})
             of_layer.setdefault(match["adapter"] or "", {})[match["part"]] = tensor

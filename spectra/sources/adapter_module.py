@@ -37,13 +37,13 @@ class _Layer:
     Attributes:
         module: peft's layer.
         inside: Adapters that are merged into the layer's own weight.
-        active: Adapters that the layer computes with.
+        used: Adapters that the layer computes with: what is merged counts, until adapters are disabled.
         refused: Why its adapters are not read, or an empty string.
     """
 
     module: Any
     inside: tuple[str, ...]
-    active: tuple[str, ...]
+    used: tuple[str, ...]
     refused: str
 
 
@@ -80,14 +80,13 @@ def open_adapted(model: torch.nn.Module, mode: str) -> Source:
     parts, rest = sort_parts(source.tensors)
     own, saved = _own_and_saved(rest, wrappers)
     refused = {path: layer.refused for path, layer in layers.items() if layer.refused}
-    wanted = {path: layer.inside if layer.inside and layer.active else layer.active for path, layer in layers.items()}
     updates: dict[str, tuple[LowRankUpdate, ...]] = {}
     for path, layer in layers.items():
         if path in refused:
             continue
         name = f"{path}.weight"
-        of_layer = _updates(path, layer, wanted[path], parts)
-        is_done = mode == MERGED and wanted[path] == layer.inside  # the layer's own weight is what is asked for
+        of_layer = _updates(path, layer, layer.used, parts)
+        is_done = mode == MERGED and layer.used == layer.inside  # the layer's own weight is what is asked for
         if not is_done:
             own = [_without_merged(t, path, layer, parts) if t.name == name else t for t in own]
         if mode == BASE:
@@ -130,9 +129,9 @@ def _layers(model: torch.nn.Module) -> Iterator[tuple[str, _Layer]]:
             layer: Any = module
             is_off = bool(getattr(layer, "disable_adapters", False))
             present = set(layer.scaling)
-            active = tuple(a for a in _names(layer, "active_adapters") if a in present and not is_off)
+            active = tuple(a for a in _names(layer, "active_adapters") if a in present)
             inside = tuple(a for a in getattr(layer, "merged_adapters", ()) if a in present)
-            yield _path(name), _Layer(layer, inside, active, _reason_to_refuse(layer))
+            yield _path(name), _Layer(layer, inside, () if is_off else inside or active, _reason_to_refuse(layer))
 
 
 def _names(module: Any, attribute: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 import spectra
-from spectra.results.records import column_meanings
+from spectra.results.records import columns
 from tests.models import small_weights, write_small
 
 LAYERS = ["embed", "layers.0.fc", "layers.1.fc", "layers.2.fc", "layers.3.fc", "head"]
@@ -61,16 +61,16 @@ def test_json_is_the_whole_report_and_nothing_else(run, model):
     code, out, err = run(model, "--json")
     content = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(content) == ["schema_version", "model", "settings", "environment", "summary", "layers", "skipped"]
+    assert list(content) == ["schema_version", "model", "settings", "environment", "summary", "layers", "experts", "skipped"]
     assert [row["layer_name"] for row in content["layers"]] == LAYERS
-    assert list(content["layers"][0]) == list(column_meanings())
+    assert list(content["layers"][0]) == columns(())
 
 
 def test_csv_has_the_documented_columns_and_nothing_else(run, model):
     code, out, err = run(model, "--csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert (code, err) == (0, "")
-    assert list(rows[0]) == list(column_meanings())
+    assert list(rows[0]) == columns(())
     assert [row["layer_name"] for row in rows] == LAYERS
     assert [float(row["alpha"]) for row in rows] == [row.alpha for row in spectra.analyze(model).layers]
 
@@ -550,7 +550,7 @@ def test_a_name_that_is_no_path_and_no_model_is_one_line(refused, name):
     [
         (
             ["--xmin", "medain"],
-            "unknown xmin strategy 'medain'. Did you mean 'median'? Known: ks, median, hill, fixed, or a number.",
+            "unknown xmin strategy 'medain'. Did you mean 'median'? Known: ks, median, hill, fixed, peak,",
         ),
         (["--xmin", "-1"], "xmin: expected a positive number, got -1."),
         (["--xmin", "nan"], "xmin: expected a positive number, got nan."),
@@ -561,10 +561,10 @@ def test_a_name_that_is_no_path_and_no_model_is_one_line(refused, name):
         (["--method", "qr"], "unknown method 'qr'. Known: auto, gram, svd."),
         (
             ["--profile", "weightwatch"],
-            "unknown profile 'weightwatch'. Did you mean 'weightwatcher'? Known: default, weightwatcher.",
+            "unknown profile 'weightwatch'. Did you mean 'weightwatcher'? Known: default, weightwatcher, tempbalance.",
         ),
         (["--conv-norm", "-1"], "conv_norm: expected a positive number, got -1.0."),
-        (["--min-evals", "0"], "min_evals: expected a positive number, got 0."),
+        (["--min-evals", "0"], "min_evals: expected a whole number of at least 1, got 0."),
         (["--min-evals", "many"], "Invalid value for '--min-evals'"),
         (["--rows", "-2"], "Invalid value for '--rows'"),
         (["--workers", "0"], "workers: expected 'auto' or a number of at least 1, got 0."),

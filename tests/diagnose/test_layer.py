@@ -157,5 +157,5 @@ def test_float32_admits_missing_ranks():
 
 def test_statuses_are_words():
     assert {status.value for status in LayerStatus} == {
-        "ok", "too_few_evals", "no_tail", "zero", "depthwise", "empty", "nonfinite", "meta", "unreadable",
+        "ok", "too_few_evals", "no_tail", "zero", "depthwise", "empty", "nonfinite", "meta", "unreadable", "no_base", "unchanged",
     }  # fmt: skip

@@ -3,6 +3,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from spectra.esd.xmin_search import TailCandidates, search, search_exhaustively, tail_candidates
 from tests.data.samples import KINDS, sample
@@ -48,6 +49,19 @@ def test_exponents_equal_the_textbook_sum(values):
         tail = values[values >= candidates.values[i]]
         expected = 1.0 + len(tail) / np.log(tail / tail[0]).sum()
         assert candidates.alphas[i] == pytest.approx(expected, rel=1e-10)
+
+
+@given(spectra(min_size=6, max_size=200), st.data())
+def test_a_window_restricts_the_candidates_and_nothing_else(values, data):
+    if values[0] == values[-1]:
+        return
+    candidates = tail_candidates(values)
+    first = data.draw(st.integers(0, len(candidates.alphas) - 1))
+    stop = data.draw(st.integers(first + 1, len(candidates.alphas)))
+    distances = [candidates.deviation(i).max() for i in range(first, stop)]
+    best, distance = search(candidates, slice(first, stop))
+    assert best == first + int(np.argmin(distances))
+    assert distance == min(distances)
 
 
 def test_a_spectrum_of_eight_thousand_values_needs_few_full_evaluations():

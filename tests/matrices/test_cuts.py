@@ -9,8 +9,9 @@ from hypothesis import given, settings
 
 from spectra.matrices import WeightMatrices
 from spectra.matrices.cuts import Dense, Entries, Kernel
-from spectra.matrices.stripes import Stripes, interleaved
+from spectra.matrices.stripes import Stripes
 from spectra.sources.tensors import StoredTensor
+from tests.strategies import layouts
 
 
 def tensor_of(array, log=None, factors=None):
@@ -20,14 +21,6 @@ def tensor_of(array, log=None, factors=None):
         return array[start:stop]
 
     return StoredTensor("a.weight", array.shape, "float32", read, factors=factors)
-
-
-@st.composite
-def layouts(draw):
-    """Parts that take turns, and how long the whole is."""
-    widths = [(name, draw(st.integers(1, 5))) for name in "abc"[: draw(st.integers(1, 3))]]
-    count = draw(st.integers(1, 6))
-    return interleaved(count, widths), count * sum(width for _, width in widths)
 
 
 def in_words(stripes):

@@ -46,6 +46,18 @@ def test_merged_adapters_of_a_live_model_are_taken_out_again():
     assert_equal_to(open_source(model, lora="merged"), merged_by_peft(plain))
 
 
+def test_what_is_merged_counts_whatever_is_active():
+    model = two_adapters()
+    model.merge_adapter(["default"])
+    for layer in (module for module in model.modules() if hasattr(module, "lora_A")):
+        layer._active_adapter = ["other"]  # peft's own set_adapter would take the merged one out first
+    delta = rows(open_source(model))[QUERY]
+    assert delta.factors()[0].shape[1] == 4  # the rank of the merged one; the other has 3
+    own = model.base_model.model.model.layers[0].self_attn.q_proj.base_layer.weight.detach().double().numpy()
+    np.testing.assert_array_equal(whole(rows(open_source(model, lora="merged"))[QUERY]), own)
+    np.testing.assert_allclose(own - state(llama())[QUERY], whole(delta), rtol=1e-5, atol=4e-6)
+
+
 def test_a_merged_dora_cannot_be_taken_out():
     model = adapted(llama, target_modules=["q_proj"], use_dora=True)
     model.merge_adapter()

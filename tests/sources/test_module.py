@@ -58,14 +58,16 @@ def test_matrices_among_the_buffers_are_listed_as_a_checkpoint_would_hold_them()
     assert set(names(layer)) <= set(layer.state_dict())
 
 
-def test_a_quantized_layer_is_skipped_with_the_reason_and_not_lost():
+def test_a_layer_quantized_by_torch_is_dequantized_and_labelled():
     model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.ao is deprecated in favour of torchao
         model[0] = torch.ao.quantization.quantize_dynamic(nn.Sequential(model[0]), {nn.Linear})[0]
         report = spectra.analyze(model)
-    assert [row.layer_name for row in report.layers] == ["1"]
-    assert [(tensor.name, "codes are not weights" in tensor.reason) for tensor in report.skipped] == [("0.weight", True)]
+        expected = spectra.eigenvalues(model[0].weight().dequantize())
+    assert [(row.layer_name, row.quantized) for row in report.layers] == [("0", "torch"), ("1", "")]
+    assert report.skipped == ()
+    np.testing.assert_allclose(report.eigenvalues("0"), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)

@@ -55,7 +55,9 @@ def dequantized(tensors: Sequence[StoredTensor], config: Mapping[str, Any], *, i
             weight = form.find(tensor, checkpoint)
             if weight is not None:
                 weights[tensor.name] = weight
-                part_of.update(dict.fromkeys(weight.parts, weight.weight.name))
+                for part in weight.parts:  # what a refused layer has beside it may be a weight by itself
+                    if part not in weights:
+                        part_of.setdefault(part, weight.weight.name)
     return [_replaced(tensor, weights, part_of) for tensor in tensors]
 
 

@@ -21,7 +21,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from spectra.sources.quantized.recipe import Checkpoint, FloatArray, Found, Recipe, RefusedError, found, unpacked, whole
+from spectra.sources.quantized.arithmetic import FloatArray, whole
+from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, found
 from spectra.sources.tensors import StoredTensor
 
 FORMAT = "awq"
@@ -34,15 +35,7 @@ _PLACES = np.array([0, 4, 1, 5, 2, 6, 3, 7])
 
 
 def find(codes: StoredTensor, checkpoint: Checkpoint) -> Found | None:
-    """Recognise a weight by the name of its codes; without a configuration, by shapes that GPTQ's never have.
-
-    Args:
-        codes: Any tensor.
-        checkpoint: Where it comes from.
-
-    Returns:
-        The weight, or ``None`` if this is not one.
-    """
+    """Recognise a weight by the name of its codes, and without a configuration by shapes unlike GPTQ's; see ``recipe``."""
     if not codes.name.endswith(".qweight"):
         return None
     scales = checkpoint.first(f"{codes.name.removesuffix('qweight')}scales")
@@ -127,6 +120,6 @@ def _read_gemv(
 
 def _nibbles(words: NDArray[np.int32], places: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Unpack along the second axis, and put the columns of each word into order."""
-    numbers = unpacked(np.ascontiguousarray(words.T), 4, words.shape[1] * _PER_WORD)
-    by_word = numbers.reshape(words.shape[1], _PER_WORD, len(words))
-    return by_word[:, places].reshape(numbers.shape).T
+    shifts = (4 * places).astype(np.uint32)
+    numbers = ((words.view(np.uint32)[:, :, None] >> shifts) & np.uint32(15)).astype(np.uint8)
+    return numbers.reshape(len(words), words.shape[1] * _PER_WORD)

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from spectra.sources.quantized.recipe import Checkpoint, FloatArray, Found, Recipe, RefusedError, found, whole
+from spectra.sources.quantized.arithmetic import FloatArray, whole
+from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, found
 from spectra.sources.tensors import StoredTensor
 
 FORMAT = "bitsandbytes"
@@ -32,19 +33,11 @@ _STATE = ".quant_state.bitsandbytes__"
 
 
 def find(codes: StoredTensor, checkpoint: Checkpoint) -> Found | None:
-    """Recognise a weight by its companions ``SCB``, ``quant_state`` or ``absmax``.
-
-    Args:
-        codes: Any tensor.
-        checkpoint: Where it comes from.
-
-    Returns:
-        The weight, or ``None`` if this is not one.
-    """
-    layer, _, last = codes.name.rpartition(".")
+    """Recognise a weight by its companions ``SCB``, ``quant_state`` or ``absmax``; see ``recipe``."""
+    layer = codes.name.removesuffix("weight")
     if any(f"{codes.name}{_STATE}{kind}" in checkpoint.tensors for kind in ("nf4", "fp4")):
         return found(codes, checkpoint, FORMAT, lambda: _four_bits(codes, checkpoint))
-    if last == "weight" and (f"{layer}.SCB" in checkpoint.tensors or f"{layer}.weight_format" in checkpoint.tensors):
+    if layer != codes.name and checkpoint.first(f"{layer}SCB", f"{layer}weight_format") is not None:
         return found(codes, checkpoint, FORMAT, lambda: _eight_bits(codes, checkpoint))
     if f"{codes.name}.absmax" in checkpoint.tensors:
         return found(codes, checkpoint, FORMAT, lambda: _four_bits(codes, checkpoint))
@@ -55,8 +48,8 @@ def find(codes: StoredTensor, checkpoint: Checkpoint) -> Found | None:
 
 
 def _eight_bits(codes: StoredTensor, checkpoint: Checkpoint) -> Recipe:
-    layer = codes.name.rpartition(".")[0]
-    scales, layout = checkpoint.need(f"{layer}.SCB"), checkpoint.first(f"{layer}.weight_format")
+    layer = codes.name.removesuffix("weight")
+    scales, layout = checkpoint.need(f"{layer}SCB"), checkpoint.first(f"{layer}weight_format")
     if codes.dtype != "int8" or len(codes.shape) != 2 or math.prod(scales.shape) != codes.shape[0]:
         raise RefusedError(
             f"of {codes.dtype} codes {codes.shape} with {math.prod(scales.shape)} scales, where int8 and one scale a row are "
@@ -128,7 +121,7 @@ def _read_four_bits(
     first, last = start * row, stop * row
     halves = codes.read(first // 2, -(-last // 2)).reshape(-1, 1)
     numbers = np.concatenate([halves >> 4, halves & 15], axis=1).reshape(-1)[first % 2 :][: last - first]
-    weight = whole(table).reshape(-1).astype(np.float32, copy=False)[numbers]
+    weight: FloatArray = whole(table).reshape(-1).astype(np.float32, copy=False)[numbers]
     block = np.arange(first, last) // blocksize
     weight *= _scales(absmax, nested, state)[block]
     return weight.reshape(stop - start, *shape[1:])

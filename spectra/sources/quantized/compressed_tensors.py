@@ -18,21 +18,10 @@ from functools import partial
 
 import numpy as np
 
-from spectra.sources.quantized.recipe import (
-    Checkpoint,
-    FloatArray,
-    Found,
-    Recipe,
-    RefusedError,
-    blocks_of,
-    damaged,
-    expanded,
-    found,
-    scale_values,
-    unpacked,
-    whole,
-)
-from spectra.sources.quantized.settings import block_lengths, weight_arguments
+from spectra.sources.quantized.arithmetic import FloatArray, expanded, scale_values, unpacked, whole
+from spectra.sources.quantized.blocks import aligned, block_lengths, blocks_of
+from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, damaged, found
+from spectra.sources.quantized.settings import weight_arguments
 from spectra.sources.tensors import StoredTensor
 
 FORMAT = "compressed-tensors"
@@ -42,15 +31,7 @@ _CHECK = "check the files and their config.json"
 
 
 def find(codes: StoredTensor, checkpoint: Checkpoint) -> Found | None:
-    """Recognise a weight: packed by its name, int8 by the configuration.
-
-    Args:
-        codes: Any tensor.
-        checkpoint: Where it comes from.
-
-    Returns:
-        The weight, or ``None`` if this is not one.
-    """
+    """Recognise a weight: packed by its name, int8 by the configuration; see ``recipe``."""
     if codes.name.endswith("weight_packed") and codes.dtype == "int32":
         return found(codes, checkpoint, FORMAT, lambda: _packed(codes, checkpoint))
     if codes.name.endswith("weight") and codes.dtype == "int8" and checkpoint.method == FORMAT:
@@ -101,9 +82,7 @@ def _bits(codes: StoredTensor, shape: tuple[int, ...], checkpoint: Checkpoint) -
 
 
 def _blocks(shape: tuple[int, ...], scales: StoredTensor, checkpoint: Checkpoint) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    scale_shape = (1,) * len(shape) if math.prod(scales.shape) == 1 else scales.shape
-    if len(scale_shape) == 1 and len(shape) == 2 and scale_shape[0] == shape[0]:
-        scale_shape = (shape[0], 1)
+    scale_shape = aligned(shape, scales.shape)
     known = block_lengths(checkpoint.settings)
     if not known and len(scale_shape) == 2 and scale_shape[1] and shape[1] % scale_shape[1] == 0:
         known = [(1, shape[1] // scale_shape[1])]  # the format has no shorter last group (_process_group)

@@ -23,7 +23,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from spectra.sources.quantized.recipe import Checkpoint, FloatArray, Found, Recipe, RefusedError, found, scale_values, whole
+from spectra.sources.quantized.arithmetic import FloatArray, scale_values, whole
+from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, found
 from spectra.sources.small_floats import values_of
 from spectra.sources.tensors import StoredTensor
 
@@ -33,15 +34,7 @@ _CHECK = "check the files"
 
 
 def find(codes: StoredTensor, checkpoint: Checkpoint) -> Found | None:
-    """Recognise a weight by the names and dtypes of its codes and scales.
-
-    Args:
-        codes: Any tensor.
-        checkpoint: Where it comes from.
-
-    Returns:
-        The weight, or ``None`` if this is not one.
-    """
+    """Recognise a weight by the names and dtypes of its codes and scales; see ``recipe``."""
     if codes.dtype != "uint8":
         return None
     if codes.name.endswith("_blocks") and len(codes.shape) == 4:

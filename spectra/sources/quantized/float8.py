@@ -12,24 +12,13 @@ vllm-project/compressed-tensors, quantization/lifecycle/forward_helpers.py (``_d
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import numpy as np
 
-from spectra.sources.quantized.recipe import (
-    Checkpoint,
-    FloatArray,
-    Found,
-    Recipe,
-    RefusedError,
-    blocks_of,
-    expanded,
-    found,
-    scale_values,
-    siblings,
-)
-from spectra.sources.quantized.settings import block_lengths
+from spectra.sources.quantized.arithmetic import FloatArray, expanded, scale_values
+from spectra.sources.quantized.blocks import aligned, block_lengths, blocks_of
+from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, found, siblings
 from spectra.sources.small_floats import FLOAT8_DTYPES
 from spectra.sources.tensors import StoredTensor
 
@@ -40,27 +29,17 @@ _SUFFIXES = ("_scale_inv", "_scale")
 
 
 def find(codes: StoredTensor, checkpoint: Checkpoint) -> Found | None:
-    """Recognise a weight by its dtype.
-
-    Args:
-        codes: Any tensor.
-        checkpoint: Where it comes from.
-
-    Returns:
-        The weight, or ``None`` if this is not one.
-    """
+    """Recognise a weight by its dtype; see ``recipe``."""
     if codes.dtype not in FLOAT8_DTYPES or len(codes.shape) < 2 or codes.name.endswith(_SUFFIXES):
         return None
-    has_scales = any(f"{codes.name}{suffix}" in checkpoint.tensors for suffix in _SUFFIXES)
-    if (
-        not has_scales
-        and not checkpoint.settings
-        and not siblings(codes, checkpoint)
-        and "scaled_fp8" not in checkpoint.tensors
-    ):
+    if not checkpoint.settings and not siblings(codes, checkpoint) and not any(map(_is_of_scaled_weights, checkpoint.tensors)):
         # No scale anywhere and no configuration that promises one: the weight was cast, and its codes are its values.
         return None
     return found(codes, checkpoint, FORMAT, lambda: _recipe(codes, checkpoint))
+
+
+def _is_of_scaled_weights(name: str) -> bool:
+    return name == "scaled_fp8" or name.endswith((*_SUFFIXES, ".scale_weight"))
 
 
 def _recipe(codes: StoredTensor, checkpoint: Checkpoint) -> Recipe:
@@ -73,20 +52,11 @@ def _recipe(codes: StoredTensor, checkpoint: Checkpoint) -> Recipe:
     if not present and others and not checkpoint.settings:
         raise RefusedError(f"beside '{others[0]}', whose meaning is not known; name the factors '{codes.name}_scale'")
     scales = checkpoint.need(f"{codes.name}{present[0] if present else '_scale_inv'}")
-    shape = _aligned(codes.shape, scales.shape)
+    shape = aligned(codes.shape, scales.shape)
     known = block_lengths(checkpoint.settings) or ([_BLOCK] if present == ["_scale_inv"] else [])
     blocks = blocks_of(codes.shape, shape, known)
     read = partial(_read, codes, scales, shape, blocks)
     return Recipe(FORMAT, codes.name, codes.shape, codes.dtype, read, (scales,))
-
-
-def _aligned(shape: tuple[int, ...], scale_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Give scales the weight's rank: one for the tensor, or one per output in a vector."""
-    if math.prod(scale_shape) == 1:
-        return (1,) * len(shape)
-    if len(scale_shape) == 1 and len(shape) == 2 and scale_shape[0] == shape[0]:
-        return (shape[0], 1)
-    return scale_shape
 
 
 def _read(

@@ -27,17 +27,8 @@ from functools import partial
 
 import numpy as np
 
-from spectra.sources.quantized.recipe import (
-    Checkpoint,
-    FloatArray,
-    Found,
-    Recipe,
-    RefusedError,
-    damaged,
-    found,
-    unpacked,
-    whole,
-)
+from spectra.sources.quantized.arithmetic import FloatArray, unpacked, whole
+from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, damaged, found
 from spectra.sources.tensors import StoredTensor
 
 FORMAT = "gptq"
@@ -47,15 +38,7 @@ _BITS = (2, 3, 4, 8)
 
 
 def find(codes: StoredTensor, checkpoint: Checkpoint) -> Found | None:
-    """Recognise a weight by the name of its codes.
-
-    Args:
-        codes: Any tensor.
-        checkpoint: Where it comes from.
-
-    Returns:
-        The weight, or ``None`` if this is not one.
-    """
+    """Recognise a weight by the name of its codes; see ``recipe``."""
     if not codes.name.endswith(".qweight") or checkpoint.method not in ("", FORMAT):
         return None
     return found(codes, checkpoint, FORMAT, lambda: _recipe(codes, checkpoint))

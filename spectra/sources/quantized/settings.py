@@ -27,22 +27,6 @@ def quantization_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def block_lengths(settings: Mapping[str, Any]) -> list[tuple[int, ...]]:
-    """List the block lengths that the settings name, for the last axes of a weight.
-
-    Args:
-        settings: As ``quantization_settings`` gives them.
-
-    Returns:
-        Without repetition; empty where every scale is of a tensor or an output.
-    """
-    named = [settings.get("weight_block_size")]
-    for weights in weight_arguments(settings):
-        group_size = weights.get("group_size")
-        named += [weights.get("block_structure"), [1, group_size] if group_size and group_size > 0 else None]
-    return list(dict.fromkeys(tuple(int(length) for length in block) for block in named if isinstance(block, list | tuple)))
-
-
 def weight_arguments(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield how weights are quantized, one mapping per group of layers.
 

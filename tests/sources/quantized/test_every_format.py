@@ -1,13 +1,14 @@
 """Every format by the same questions: is it the weight, from any container, by any rows, and is the label right?"""
 
 import base64
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spectra
@@ -36,12 +37,13 @@ def the_weight(tensors):
     return weight
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("container", ["safetensors", "torch", "mapping"])
+@pytest.mark.parametrize(
+    ("name", "container"),
+    [(name, container) for name in FORMATS for container in ("safetensors", "torch")]
+    + [(name, "mapping") for name in FORMATS if not name.startswith(NEEDS_CONFIG)],
+)
 def test_a_weight_comes_back_from_every_container(name, container, tmp_path):
     layer = FORMATS[name]()
-    if container == "mapping" and name.startswith(NEEDS_CONFIG):
-        pytest.skip("this format is not settled without a configuration")
     state = state_of(layer)
     model = state if container == "mapping" else write_folder(tmp_path, state, layer.config, container)
     weight = the_weight(open_source(model).tensors)
@@ -68,6 +70,25 @@ def test_blocks_of_rows_are_those_of_the_whole(name):
     whole = weight.read(0, rows)
     for start, stop in [(0, 1), (3, 4), (5, 18), (7, 7), (rows - 3, rows), (0, rows)]:
         np.testing.assert_array_equal(weight.read(start, stop), whole[start:stop])
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if not name.startswith(("gptq", "awq")) or "gemv" in name])
+def test_only_the_codes_of_the_rows_asked_for_are_read(name):
+    # GPTQ and AWQ for gemm pack across rows: every word is read there, an eighth of the weight.
+    layer, read = FORMATS[name](), []
+    codes = max(layer.tensors, key=lambda last: layer.tensors[last].numel())
+
+    def spy(tensor):
+        def wrapped(start, stop):
+            read.append((stop - start) / tensor.shape[0])
+            return tensor.read(start, stop)
+
+        return dataclasses.replace(tensor, read=wrapped) if tensor.name.endswith(f".{codes}") else tensor
+
+    tensors = [StoredTensor(n, tuple(t.shape), dtype_name(t), row_reader(lambda t=t: t)) for n, t in state_of(layer).items()]
+    weight = the_weight(dequantized([spy(tensor) for tensor in tensors], {"quantization_config": layer.config}))
+    weight.read(3, 6)
+    assert 0 < sum(read) <= 4 / len(layer.dequantized)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -133,6 +154,7 @@ def test_a_weight_on_the_meta_device_stays_a_row_without_numbers_or_is_refused(n
     assert weight.unreadable == "meta" or "load the model with its weights" in weight.unreadable
 
 
+@settings(max_examples=20)
 @given(st.sampled_from([name for name in FORMATS if "float8" not in name]), st.integers(-10, 6))
 def test_scaling_the_scales_scales_the_weight(name, exponent):
     layer = FORMATS[name]()

@@ -56,7 +56,7 @@ def test_scales_of_the_tensor_its_rows_its_columns_or_its_entries(shape):
     np.testing.assert_array_equal(weight.read(5, 40), (codes.float() * factors)[5:40].numpy())
 
 
-@pytest.mark.parametrize("rows, cols", [(1, 1), (127, 128), (128, 129), (257, 300)])
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (127, 128), (128, 129), (257, 300)])
 def test_blocks_of_128_may_be_shorter_at_the_end(rows, cols):
     layer = float8(weight_of(rows, cols))
     weight = only(open_source({f"fc.{name}": tensor for name, tensor in layer.tensors.items()}))

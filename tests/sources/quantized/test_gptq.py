@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import spectra
 from spectra import SourceError
 from spectra.sources import open_source
-from spectra.sources.quantized.recipe import unpacked
+from spectra.sources.quantized.arithmetic import unpacked
 from tests.sources.quantized.makers import gptq, packed_columns, state_of, weight_of, write_folder
 
 

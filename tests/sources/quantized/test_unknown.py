@@ -3,7 +3,7 @@ import torch
 
 import spectra
 from spectra.sources import open_source
-from tests.sources.quantized.makers import weight_of, write_folder
+from tests.sources.quantized.makers import gptq, weight_of, write_folder
 
 
 @pytest.mark.parametrize("method", ["aqlm", "hqq", "eetq", "auto-round", "bitnet"])
@@ -32,6 +32,22 @@ def test_gptq_names_under_another_method_are_not_read_as_gptq(tmp_path):
     state = {"a.qweight": torch.zeros(8, 32, dtype=torch.int32), "a.scales": torch.ones(2, 32)}
     tensors = open_source(write_folder(tmp_path, state, {"quant_method": "auto-round"}, "safetensors")).tensors
     assert [(tensor.quantized, tensor.part_of) for tensor in tensors] == [("auto-round", None), ("", "a.qweight")]
+
+
+def test_a_mask_in_a_quantized_model_takes_no_layer_with_it(tmp_path):
+    layer = gptq(weight_of())
+    state = {f"h.0.attn.q_proj.{name}": tensor for name, tensor in layer.tensors.items()}
+    state |= {"h.0.attn.bias": torch.ones(1, 1, 8, 8, dtype=torch.uint8), "h.0.attn.words": torch.ones(8, 8, dtype=torch.int32)}
+    tensors = {t.name: t for t in open_source(write_folder(tmp_path, state, layer.config, "safetensors")).tensors}
+    assert tensors["h.0.attn.q_proj.weight"].part_of is None
+    assert tensors["h.0.attn.q_proj.weight"].unreadable is None
+    assert (tensors["h.0.attn.bias"].quantized, tensors["h.0.attn.words"].quantized) == ("", "gptq")
+
+
+def test_tables_below_a_layer_of_an_unknown_method_are_no_weights(tmp_path):
+    state = {"a.indices": torch.zeros(8, 8, dtype=torch.int32), "a.centroids.weight": torch.ones(8, 8)}
+    tensors = open_source(write_folder(tmp_path, state, {"quant_method": "vptq"}, "safetensors")).tensors
+    assert {t.name: t.part_of for t in tensors} == {"a.indices": None, "a.centroids.weight": "a.indices"}
 
 
 def test_masks_and_positions_without_a_quantization_config_stay_what_they_are():
