@@ -8,8 +8,9 @@ from spectra.results.records import SCHEMA_VERSION, LayerDiagnostics, LayerStatu
 HEAD = f"""# Columns of a result
 
 Schema version {SCHEMA_VERSION}. A field of `LayerDiagnostics`, a column of `layers.csv` and a key of `report.json` are
-the same word; the column "when" names the setting that asks for it. Eigenvalues are λ = σ², not divided by a dimension; `log10_` is base 10. Missing numbers are NaN in
-memory, `null` in JSON, empty in CSV, and `status` says why. Written by `docs/make_columns.py`.
+the same word; "when" names the setting that asks for it. Eigenvalues are λ = σ², not divided by a dimension; `log10_` is
+base 10. Missing numbers are NaN in memory, `null` in JSON, empty in CSV, and `status` says why. Written by
+`docs/make_columns.py`.
 
 | column | meaning | when | in WeightWatcher |
 |---|---|---|---|
@@ -31,10 +32,11 @@ WHEN = {
 
 def text() -> str:
     """Return the page."""
-    rows = [
-        f"| `{field.name}` | {field.metadata['meaning']} | {WHEN.get(field.metadata['group'], 'always')} | {_code(field.metadata['weightwatcher'])} |"
-        for field in dataclasses.fields(LayerDiagnostics)
-    ]
+    rows = []
+    for field in dataclasses.fields(LayerDiagnostics):
+        about = field.metadata
+        when = WHEN.get(about["group"], "always")
+        rows.append(f"| `{field.name}` | {about['meaning']} | {when} | {_code(about['weightwatcher'])} |")
     statuses = ", ".join(f"`{status.value}`" for status in LayerStatus)
     return HEAD + "\n".join(rows) + f"\n\n`status` is one of {statuses}.\n"
 

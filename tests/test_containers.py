@@ -93,8 +93,8 @@ def test_a_tied_head_is_skipped_and_named_by_the_embedding(container, folder):
 @pytest.mark.parametrize("container", ["module", "safetensors folder", "safetensors shards", "torch folder", "torch shards"])
 def test_the_layout_of_gpt2_is_known_from_the_module_and_from_the_config(container, folder):
     report = spectra.analyze(CONTAINERS[container](gpt2(), folder))
-    transposed = {row.matrix_name.rsplit(".", 1)[-1] for row in report.layers if row.is_transposed}
-    straight = {row.matrix_name.rsplit(".", 1)[-1] for row in report.layers if not row.is_transposed}
+    transposed = {row.layer_name.rsplit(".", 1)[-1] for row in report.layers if row.is_transposed}
+    straight = {row.layer_name.rsplit(".", 1)[-1] for row in report.layers if not row.is_transposed}
     assert (transposed, straight) == ({"c_attn", "c_proj", "c_fc"}, {"wte", "wpe"})
 
 

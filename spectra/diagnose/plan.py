@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from spectra.diagnose.thresholds import MIN_EVALS_FOR_LABEL
 from spectra.errors import InputError, SourceError, did_you_mean
 from spectra.esd.eigenvalues import block_rows
-from spectra.matrices import ModelContext, WeightMatrices, matrices_of
+from spectra.matrices import ModelContext, WeightMatrices, matrices_of, pool_experts
 from spectra.results.records import ModelInfo, SkippedTensor
 from spectra.results.settings import AnalysisSettings
 from spectra.sources import Source
@@ -86,6 +86,7 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
                 skipped.append(_skip(tensor, reason, job))
             else:
                 jobs.append(job)
+    jobs = pool_experts(jobs) if settings.moe == "pool" else jobs
     if not jobs:
         dtypes = ", ".join(sorted({tensor.dtype for tensor in source.tensors})) or "none"
         first = f"'{skipped[0].name}': {skipped[0].reason}" if skipped else "none has two dimensions"

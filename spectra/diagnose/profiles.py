@@ -22,7 +22,8 @@ from spectra.results.settings import AnalysisSettings, SettingsChanges
 # Smallest value of each number; the settings that are counts; the settings that belong to one way of choosing xmin.
 _LEAST = {
     "conv_norm": 0, "xmin_pos": 0, "num_tail": 0, "finger_threshold": 0, "min_evals": 1, "max_fingers": 3, "window_rows": 2,
-    "windows_per_side": 1, "window_aspect": 0, "pvalue_samples": 0, "bootstrap_samples": 0, "num_replicas": 1, "max_evals": 1, "max_side": 1, "seed": 0,
+    "windows_per_side": 1, "window_aspect": 0, "pvalue_samples": 0, "bootstrap_samples": 0,
+    "num_replicas": 1, "max_evals": 1, "max_side": 1, "seed": 0,
 }  # fmt: skip
 _WHOLE = set(_LEAST) - {"conv_norm", "xmin_pos", "num_tail", "finger_threshold", "window_aspect"}
 _BELONGS_TO = {

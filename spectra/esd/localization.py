@@ -17,6 +17,9 @@ from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision, ReadRows, s
 
 _NUM_BINS = 100  # WeightWatcher 0.7.7, RMT_Util.discrete_entropy
 _ENTROPY_EPSILON = 1e-10  # WeightWatcher's constant without a GPU
+# xmin is mostly one of the eigenvalues and belongs to the tail; the solvers with and without vectors differ by 1e-13. In
+# WeightWatcher, which compares the digits, its vector goes either way.
+_XMIN_SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def localization(
     Args:
         read: ``read(start, stop)`` returns those rows; or several such functions for the matrices of one layer.
         shape: ``(rows, cols)`` of each matrix.
-        xmin: Start of the tail, in the unit of the squared singular values of the matrices as they are read.
+        xmin: Start of the tail, itself included, in the unit of the squared singular values of the matrices as they are read.
         precision: Arithmetic of the Gram product.
 
     Returns:
@@ -76,7 +79,7 @@ def localization(
     """
     readers = [read] if callable(read) else read
     parts = [_eigenvector_metrics(reader, shape, precision) for reader in readers]
-    is_tail = np.concatenate([values for values, _ in parts]) >= xmin
+    is_tail = np.concatenate([values for values, _ in parts]) >= xmin * (1.0 - _XMIN_SLACK)
     columns = {
         "vec_entropy": np.concatenate([metrics.entropy for _, metrics in parts]),
         "loc_ratio": np.concatenate([metrics.localization_ratio for _, metrics in parts]),

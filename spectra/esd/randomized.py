@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError
 from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision, spectra_together
-from spectra.esd.marchenko_pastur import MarchenkoPasturFit, MarchenkoPasturMethod, fit_marchenko_pastur
+from spectra.esd.marchenko_pastur import MarchenkoPasturMethod, fit_marchenko_pastur
 from spectra.esd.power_law import ascending_spectrum
 
 # WeightWatcher 0.7.7, WeightWatcher.apply_random_esd: "improve random estimator if we don't have that many evals".
@@ -84,40 +84,43 @@ def randomized_spectra(
 
 @dataclass(frozen=True)
 class RandomizedMetrics:
-    """A spectrum beside those of the same weights in random order.
+    """A spectrum beside those of the same weights in random order: "randomised" is what all replicas have in common.
+
+    Standard deviations over replicas are NaN for a single one; what comes from the fit is NaN, or ``None``, without a bulk.
 
     Attributes:
-        max_rand_eval: Largest eigenvalue over all replicas.
-        max_rand_eval_std: Standard deviation of the replicas' largest; NaN for one replica, as the others.
-        rand_mp: Marchenko-Pastur bulk of the replicas together; its ``num_spikes`` counts over all of them.
+        rand_lambda_max: Largest randomised eigenvalue, over all replicas (WeightWatcher's ``max_rand_eval``).
+        rand_lambda_max_std: Standard deviation of the replicas' largest.
+        rand_lambda_plus: Upper edge of the Marchenko-Pastur bulk of all replicas together (``rand_bulk_max``).
+        rand_lambda_minus: Its lower edge (``rand_bulk_min``).
+        rand_mp_sigma_rescaled: Its ``sigma_rescaled`` (``rand_sigma_mp``).
+        rand_mp_scale: Its ``scale`` (``rand_W_scale``).
+        rand_mp_soft_rank: Its ``soft_rank`` (``rand_mp_softrank``).
         num_traps: Correlation traps, that is spikes of a randomised spectrum, which single huge weights or a mean that is not
-            zero leave behind: rounded mean per replica, from ``rand_mp.spike_threshold``. With the method
-            ``"kde_compat"`` over all replicas together, as WeightWatcher; ``None`` without a bulk.
+            zero leave behind: rounded mean per replica. With the method ``"kde_compat"`` over all replicas together, as
+            WeightWatcher.
         rand_distance: Jensen-Shannon distance of the two sorted vectors of eigenvalues, each divided by its sum: 0 to
             ``sqrt(ln 2)``. Not a distance of densities. Mean over replicas.
         rand_distance_std: Its standard deviation.
-        rand_w1: Wasserstein-1 distance of the distributions of ``ln`` eigenvalue, null ones left out; mean over replicas.
-        rand_w1_std: Its standard deviation.
-        ww_softrank: Largest randomised over largest eigenvalue; mean over replicas.
-        ww_softrank_std: Its standard deviation.
-        ww_maxdist: Largest eigenvalue minus largest randomised one; mean over replicas.
-        ww_maxdist_std: Its standard deviation.
-        num_replicas: How many there were.
+        rand_wasserstein: Wasserstein-1 distance of the distributions of ``ln`` eigenvalue, null ones left out; mean over
+            replicas.
+        rand_soft_rank: Largest randomised over largest eigenvalue, mean over replicas (``ww_softrank``).
+        rand_gap: Largest eigenvalue minus largest randomised one, mean over replicas (``ww_maxdist``).
     """
 
-    max_rand_eval: float
-    max_rand_eval_std: float
-    rand_mp: MarchenkoPasturFit
+    rand_lambda_max: float
+    rand_lambda_max_std: float
+    rand_lambda_plus: float
+    rand_lambda_minus: float
+    rand_mp_sigma_rescaled: float
+    rand_mp_scale: float
+    rand_mp_soft_rank: float
     num_traps: int | None
     rand_distance: float
     rand_distance_std: float
-    rand_w1: float
-    rand_w1_std: float
-    ww_softrank: float
-    ww_softrank_std: float
-    ww_maxdist: float
-    ww_maxdist_std: float
-    num_replicas: int
+    rand_wasserstein: float
+    rand_soft_rank: float
+    rand_gap: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain Python values."""
@@ -136,7 +139,7 @@ def compare_randomized(
     """Compare a spectrum with those of the same weights in random order.
 
     Source: WeightWatcher 0.7.7, ``apply_random_esd`` and ``apply_mp_fit``, which draws a second order for the distances;
-    here the same replicas serve all numbers. ``rand_w1`` is ours.
+    here the same replicas serve all numbers. ``rand_wasserstein`` is ours.
 
     Args:
         eigenvalues: Shape ``(min(shape) * num_matrices,)``, any order.
@@ -163,25 +166,22 @@ def compare_randomized(
     num_traps = fit.num_spikes
     if num_traps is not None and fit.method is not MarchenkoPasturMethod.KDE_COMPAT:
         num_traps = round(num_traps / len(ordered))
-    largest, rand_largest = float(values[-1]), [float(replica[-1]) for replica in ordered]
-    distance, distance_std = _mean_and_std([jensen_shannon_distance(values, replica) for replica in ordered])
-    w1, w1_std = _mean_and_std([log_wasserstein_distance(values, replica, shape) for replica in ordered])
-    soft_rank, soft_rank_std = _mean_and_std([r / largest if largest > 0.0 else math.nan for r in rand_largest])
-    max_distance, max_distance_std = _mean_and_std([largest - r for r in rand_largest])
+    largest, rand_largest = float(values[-1]), np.array([replica[-1] for replica in ordered])
+    distances = np.array([jensen_shannon_distance(values, replica) for replica in ordered])
     return RandomizedMetrics(
-        max_rand_eval=max(rand_largest),
-        max_rand_eval_std=_mean_and_std(rand_largest)[1],
-        rand_mp=fit,
+        rand_lambda_max=float(rand_largest.max()),
+        rand_lambda_max_std=_std(rand_largest),
+        rand_lambda_plus=fit.lambda_plus,
+        rand_lambda_minus=fit.lambda_minus,
+        rand_mp_sigma_rescaled=fit.sigma_rescaled,
+        rand_mp_scale=fit.scale,
+        rand_mp_soft_rank=fit.soft_rank,
         num_traps=num_traps,
-        rand_distance=distance,
-        rand_distance_std=distance_std,
-        rand_w1=w1,
-        rand_w1_std=w1_std,
-        ww_softrank=soft_rank,
-        ww_softrank_std=soft_rank_std,
-        ww_maxdist=max_distance,
-        ww_maxdist_std=max_distance_std,
-        num_replicas=len(ordered),
+        rand_distance=float(distances.mean()),
+        rand_distance_std=_std(distances),
+        rand_wasserstein=float(np.mean([log_wasserstein_distance(values, replica, shape) for replica in ordered])),
+        rand_soft_rank=float(rand_largest.mean()) / largest if largest > 0.0 else math.nan,
+        rand_gap=largest - float(rand_largest.mean()),
     )
 
 
@@ -288,9 +288,8 @@ def _shuffle_directly(parts: list[AnyArray], target: AnyArray, generator: np.ran
     target[:] = wide
 
 
-def _mean_and_std(numbers: list[float]) -> tuple[float, float]:
-    std = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan
-    return float(np.mean(numbers)), std
+def _std(numbers: FloatArray) -> float:
+    return float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan
 
 
 def _generator(sequence: np.random.SeedSequence) -> np.random.Generator:

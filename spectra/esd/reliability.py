@@ -62,7 +62,7 @@ def reliability_notes(values: FloatArray, *, num_tail: int, ks_distance: float) 
         >>> reliability_notes(pareto, num_tail=400, ks_distance=0.01)
         []
         >>> reliability_notes(np.linspace(0.5, 1.0, 400), num_tail=40, ks_distance=0.1)
-        ['no longer a tail than random weights have (-5.5 standard errors, 2 are needed)']
+        ['random-like tail, z -5.5 < 2']
     """
     notes = []
     if not ks_distance <= MAX_KS_DISTANCE:
@@ -71,8 +71,7 @@ def reliability_notes(values: FloatArray, *, num_tail: int, ks_distance: float) 
         notes.append(f"only {num_tail} tail values")
     excess = tail_excess(values, num_tail)
     if not excess > MIN_STANDARD_ERRORS:
-        found = f"{excess:.1f} standard errors, {MIN_STANDARD_ERRORS:.0f} are needed"
-        notes.append(f"no longer a tail than random weights have ({found})")
+        notes.append(f"random-like tail, z {excess:.1f} < {MIN_STANDARD_ERRORS:.0f}")
     return notes
 
 

@@ -262,8 +262,6 @@ def _reason_to_skip(tensor: StoredTensor) -> str | None:
         return tensor.unreadable
     if tensor.quantized:  # its shape and numbers are those of the weight; the dtype is that of the codes
         return None
-    if tensor.dtype.startswith("float8") or tensor.dtype.startswith(("f4", "f6", "f8")):
-        return f"{tensor.dtype} storage, whose scales are not applied yet: codes are not weights"
     if tensor.dtype not in FLOAT_DTYPES:
         return f"{tensor.dtype} numbers, not floating point: codes, positions or masks are not weights"
     last = tensor.name.rsplit(".", 1)[-1]

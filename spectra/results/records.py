@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from spectra.results.settings import AnalysisSettings as AnalysisSettings
-
 SCHEMA_VERSION = 2
 
 

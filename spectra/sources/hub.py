@@ -11,7 +11,7 @@ from spectra.errors import SourceError
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w-][\w.-]*)?")
 _FILE_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt", ".json")
 
-_CONFIG = ["config.json", "adapter_config.json"]
+_CONFIG = ["config.json", "adapter_config.json", "quantize_config.json", "quant_config.json"]
 _SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
 _TORCH = ["pytorch_model*.bin", "pytorch_model.bin.index.json", "adapter_model.bin"]
 _SUBFOLDERS = ["*/*"]  # other precisions, other frameworks: not the checkpoint itself

@@ -9,7 +9,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
+from spectra.sources.small_floats import FLOAT8_DTYPES
+
+# What is read as it is. A float8 tensor that belongs with scales arrives dequantized, or with a reason not to read it.
+FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16", *FLOAT8_DTYPES)
 
 # How a weight is laid out, where a live module tells; files leave it to names and shapes.
 LINEAR, EMBEDDING, CONVOLUTION, TRANSPOSED_CONVOLUTION, OTHER = (

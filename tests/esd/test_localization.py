@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectra import InputError, NonFiniteWeightsError
+from spectra import InputError, NonFiniteWeightsError, eigenvalues
 from spectra.esd.localization import localization, vector_metrics
 from tests.esd.ask_weightwatcher import ask
 from tests.strategies import matrices
@@ -137,6 +137,14 @@ def test_metrics_are_weightwatchers(tmp_path):
         xmin = float(values[len(values) // 2] + values[len(values) // 2 + 1]) / 2.0
         found = dataclasses.asdict(localization(reader(cases[name]), cases[name].shape, xmin))
         assert found == pytest.approx(by_side(values, xmin, theirs), rel=1e-7), name
+
+
+@pytest.mark.parametrize("shape", [(50, 30), (30, 50), (40, 40)])
+def test_vector_of_xmin_itself_belongs_to_the_tail(shape):
+    matrix = np.random.default_rng(4).standard_normal(shape)
+    for xmin in eigenvalues(matrix):
+        found = localization(reader(matrix), shape, xmin)
+        assert str(found) == str(localization(reader(matrix), shape, xmin * (1.0 - 1e-7)))  # NaN without a bulk
 
 
 def test_several_matrices_are_pooled():

@@ -184,10 +184,11 @@ def test_a_torch_tensor_is_accepted():
 
 
 def test_a_short_or_distant_tail_is_called_doubtful():
-    assert fit_power_law(ANSWERS["B"][0]()).is_reliable
+    assert fit_power_law(ANSWERS["A"][0]()).is_reliable
     short = fit_power_law(ANSWERS["B"][0](), "fixed", num_tail=5)
     assert not short.is_reliable
     assert "5 tail values" in str(short)
+    assert fit_power_law(ANSWERS["C"][0]()).notes == ("random-like tail, z -0.1 < 2",)  # the quarter circle itself
     uniform = fit_power_law(np.linspace(1e-6, 1.0, 400), "median")
     assert any("KS distance" in note for note in uniform.notes)
 
@@ -195,7 +196,7 @@ def test_a_short_or_distant_tail_is_called_doubtful():
 def test_to_dict_has_every_field():
     content = fit_power_law(ANSWERS["A"][0]()).to_dict()
     assert content["strategy"] == "ks"
-    assert content["notes"] == ("xmin at the low end of the spectrum",)
+    assert content["notes"] == ()
 
 
 @pytest.mark.parametrize(

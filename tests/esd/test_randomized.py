@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from spectra import InputError, NonFiniteWeightsError
 from spectra.esd import randomized
+from spectra.esd.marchenko_pastur import fit_marchenko_pastur
 from spectra.esd.randomized import (
     compare_randomized,
     jensen_shannon_distance,
@@ -216,15 +217,27 @@ def test_metrics_of_one_replica():
     values = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)[::-1] ** 2
     replicas = draw([matrix])
     found = compare_randomized(values, replicas, matrix.shape)
-    assert found.max_rand_eval == replicas[0][-1]
-    assert found.ww_softrank == replicas[0][-1] / values[-1]
-    assert found.ww_maxdist == values[-1] - replicas[0][-1]
-    assert found.rand_distance == jensen_shannon_distance(values, replicas[0])
-    assert found.rand_w1 == log_wasserstein_distance(values, replicas[0], matrix.shape)
-    assert found.num_traps == found.rand_mp.num_spikes == 0
-    assert found.rand_mp.sigma == pytest.approx(matrix.std(), rel=0.02)
-    assert math.isnan(found.rand_distance_std)
-    assert found.to_dict()["rand_mp"]["method"] == "quantile"
+    bulk = fit_marchenko_pastur(replicas[0], matrix.shape)
+    assert found.to_dict() == pytest.approx(
+        {
+            "rand_lambda_max": replicas[0][-1],
+            "rand_lambda_max_std": math.nan,
+            "rand_lambda_plus": bulk.lambda_plus,
+            "rand_lambda_minus": bulk.lambda_minus,
+            "rand_mp_sigma_rescaled": bulk.sigma_rescaled,
+            "rand_mp_scale": bulk.scale,
+            "rand_mp_soft_rank": bulk.soft_rank,
+            "num_traps": 0,
+            "rand_distance": jensen_shannon_distance(values, replicas[0]),
+            "rand_distance_std": math.nan,
+            "rand_wasserstein": log_wasserstein_distance(values, replicas[0], matrix.shape),
+            "rand_soft_rank": replicas[0][-1] / values[-1],
+            "rand_gap": values[-1] - replicas[0][-1],
+        },
+        rel=1e-14,
+        nan_ok=True,
+    )
+    assert bulk.sigma == pytest.approx(matrix.std(), rel=0.02)  # nothing but noise is left
 
 
 def test_spread_over_replicas_is_given():
@@ -233,13 +246,14 @@ def test_spread_over_replicas_is_given():
     replicas = draw([matrix])
     found = compare_randomized(values, replicas, matrix.shape)
     largest = [r[-1] for r in replicas]
-    assert found.num_replicas == 5
-    assert found.max_rand_eval == max(largest)
-    assert found.max_rand_eval_std == pytest.approx(np.std(largest, ddof=1), rel=1e-14)
-    assert found.ww_maxdist_std == pytest.approx(np.std(largest, ddof=1), rel=1e-9)
-    assert found.ww_softrank == pytest.approx(np.mean(largest) / values[-1], rel=1e-14)
-    assert found.rand_distance_std > 0.0
-    assert found.rand_w1_std > 0.0
+    distances = [jensen_shannon_distance(values, r) for r in replicas]
+    assert len(replicas) == 5
+    assert found.rand_lambda_max == max(largest)
+    assert found.rand_lambda_max_std == pytest.approx(np.std(largest, ddof=1), rel=1e-14)
+    assert found.rand_distance == pytest.approx(np.mean(distances), rel=1e-14)
+    assert found.rand_distance_std == pytest.approx(np.std(distances, ddof=1), rel=1e-14)
+    assert found.rand_soft_rank == pytest.approx(np.mean(largest) / values[-1], rel=1e-14)
+    assert found.rand_gap == pytest.approx(values[-1] - np.mean(largest), rel=1e-14)
 
 
 def test_a_huge_weight_is_a_trap_in_each_replica():
@@ -247,21 +261,20 @@ def test_a_huge_weight_is_a_trap_in_each_replica():
     matrix[3, 4] = 60.0
     replicas = draw([matrix])
     values = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)[::-1] ** 2
-    found = compare_randomized(values, replicas, matrix.shape)
-    assert found.num_traps == 1
-    assert found.rand_mp.num_spikes == 5
+    assert len(replicas) == 5
+    assert compare_randomized(values, replicas, matrix.shape).num_traps == 1
     # WeightWatcher counts over all replicas together.
-    compat = compare_randomized(values, replicas, matrix.shape, mp_method="kde_compat", tw_level="ww")
-    assert compat.num_traps == compat.rand_mp.num_spikes == 5
+    assert compare_randomized(values, replicas, matrix.shape, mp_method="kde_compat", tw_level="ww").num_traps == 5
 
 
 def test_zero_matrices_have_no_ratios():
     found = compare_randomized(np.zeros(4), [np.zeros(4)], (5, 4))
-    assert math.isnan(found.ww_softrank)
+    assert math.isnan(found.rand_soft_rank)
     assert math.isnan(found.rand_distance)
-    assert math.isnan(found.rand_w1)
+    assert math.isnan(found.rand_wasserstein)
+    assert math.isnan(found.rand_lambda_plus)
     assert found.num_traps is None
-    assert found.max_rand_eval == 0.0
+    assert found.rand_lambda_max == found.rand_gap == 0.0
 
 
 @pytest.mark.parametrize("replicas", [[], [np.ones(3)], [np.ones(4), np.ones(5)]])

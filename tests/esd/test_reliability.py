@@ -128,7 +128,7 @@ def test_each_condition_has_its_note():
     assert reliability_notes(values, num_tail=9, ks_distance=0.1) == ["only 9 tail values"]
     narrow = np.linspace(0.9, 1.0, 200)
     (note,) = reliability_notes(narrow, num_tail=50, ks_distance=0.1)
-    assert note == f"no longer a tail than random weights have (-6.9 standard errors, {MIN_STANDARD_ERRORS:.0f} are needed)"
+    assert note == f"random-like tail, z -6.9 < {MIN_STANDARD_ERRORS:.0f}"
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [1.0, 1.0], [5e-324, 1.7e308], [1.0, 1.0, 1.0, 1.0, 2.0]], ids=str)
