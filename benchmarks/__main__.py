@@ -8,12 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import fit, imports, limit, machine, truncated, whole_model
+from benchmarks import fit, imports, limit, machine, toolbox, truncated, whole_model
 from benchmarks.answers import AnswersDifferError
 from benchmarks.measure import ChildError, use_few_cores
 from benchmarks.table import Comparison, print_table
 
-NAMES = ("imports", "fit", "limit", "whole", "truncated")
+NAMES = ("imports", "fit", "limit", "whole", "toolbox", "truncated")
 DEFAULT_NAMES = NAMES[:-1]  # the last one installs an older powerlaw where there is none
 
 
@@ -58,6 +58,8 @@ def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | No
             lines += limit_lines
         if "whole" in names:
             rows += whole_model.run(repeats, Path(folder))
+        if "toolbox" in names:
+            rows += toolbox.run(repeats)
         if "truncated" in names:
             rows += truncated.run(repeats, powerlaw15)
     if rows:
