@@ -208,7 +208,7 @@ def _fit(values: FloatArray, xmin: float) -> TruncatedPowerLawFit:
         num_tail=size,
         ks_distance=distance,
         log_likelihood=size * (log_likelihood - math.log(xmin)),
-        log_likelihood_ratio=max(size * (log_likelihood - plain), 0.0),
+        log_likelihood_ratio=0.0 if z == 0.0 else max(size * (log_likelihood - plain), 0.0),  # the same law, but for rounding
         is_at_boundary=z == 0.0 or alpha == 1.0,
         is_reliable=not notes,
         notes=tuple(notes),
