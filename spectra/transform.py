@@ -30,7 +30,7 @@ import numpy as np
 
 from spectra.diagnose.distances import chosen_layers, layer_name
 from spectra.errors import InputError, TooFewEigenvaluesError, did_you_mean
-from spectra.esd.eigenvalues import MATRIX_ERRORS, AnyArray, FloatArray
+from spectra.esd.eigenvalues import MATRIX_ERRORS, AnyArray, FloatArray, unit_scale
 from spectra.esd.truncation import decompose, project
 from spectra.results.records import SkippedTensor
 from spectra.sources import Source, StoredTensor, open_source
@@ -190,7 +190,7 @@ class _Group:
     def eigenvalues(self) -> FloatArray:
         """Squares of all singular values, ascending, on a scale where the largest singular value is about 1."""
         values = np.sort(np.concatenate([values for values, _ in self.decomposed]))
-        return (values * 2.0 ** -math.frexp(float(values[-1]))[1]) ** 2
+        return (values * unit_scale(float(values[-1]))) ** 2
 
     @property
     def null_threshold(self) -> float:

@@ -22,6 +22,8 @@ _EXAMPLES = """\b
 Examples:
   spectra analyze ./my-model
   spectra analyze ./my-model --output report --include '*.self_attn.*'
+  spectra analyze ./fine-tuned --base ./original
+  spectra analyze ./adapter --base ./original --lora merged
   spectra analyze demo --json > report.json"""
 
 
@@ -75,7 +77,7 @@ def analyze(
     if dry_run:
         from spectra.cli.dry_run import dry_run as show
 
-        return show(model, profile, settings, base=base, workers=num_workers, as_json=as_json, no_color=no_color)
+        return show(model, profile, settings, base=base, device=device, workers=num_workers, as_json=as_json, no_color=no_color)
 
     from spectra.diagnose.analyze import analyze as run
 
@@ -120,15 +122,20 @@ def _print(report: Report, *, as_json: bool, as_csv: bool, rows: int, no_color: 
         print(report.to_csv(), end="")
     else:
         from spectra.cli.console import console
-        from spectra.report.table import expert_table, layer_table
+        from spectra.report.table import expert_table, layer_table, skipped_lines
         from spectra.results.words import conclusion, headline
 
         out = console(no_color=no_color)
         out.print(headline(report.model, report.summary) + "\n", markup=False)
-        out.print(layer_table(report.layers, width=out.width, max_rows=rows))
+        if report.layers:
+            out.print(layer_table(report.layers, width=out.width, max_rows=rows))
         if report.experts:
-            out.print("\nExperts:\n")
-            out.print(expert_table(report.experts, max_rows=rows))
+            out.print("\nExperts:\n" if report.layers else "Experts:\n")
+            out.print(expert_table(report.experts, width=out.width, max_rows=rows))
+        if report.skipped:
+            out.print("\nSkipped:", markup=False)
+            for line in skipped_lines(report.skipped):
+                out.print(f"  {line}", markup=False)
         for note in report.model.notes:
             out.print(f"\n{note}", markup=False)
         out.print("\n" + conclusion(report.summary), markup=False)

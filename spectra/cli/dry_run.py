@@ -17,7 +17,15 @@ _GIGA = 1e9
 
 
 def dry_run(
-    model: str, profile: str, settings: dict[str, Any], *, base: str | None, workers: Any, as_json: bool, no_color: bool
+    model: str,
+    profile: str,
+    settings: dict[str, Any],
+    *,
+    base: str | None,
+    device: str,
+    workers: Any,
+    as_json: bool,
+    no_color: bool,
 ) -> int:
     """Print the plan of an analysis.
 
@@ -26,6 +34,7 @@ def dry_run(
         profile: Name of a profile.
         settings: Changes to it, as ``spectra.analyze`` takes them.
         base: Base model, or ``None``.
+        device: Checked, and not used.
         workers: Number of workers, or ``"auto"``.
         as_json: Print JSON.
         no_color: Print without colour.
@@ -33,11 +42,12 @@ def dry_run(
     Returns:
         The exit code 0.
     """
-    from spectra.diagnose.analyze import resolve_workers
+    from spectra.diagnose.analyze import resolve_device, resolve_workers
     from spectra.diagnose.plan import plan_analysis
     from spectra.diagnose.profiles import resolve_settings
     from spectra.sources import open_source
 
+    resolve_device(device, model)
     num_workers = resolve_workers(workers)
     resolved = resolve_settings(profile, **cast("SettingsChanges", settings))
     source = open_source(model, base=base, lora=resolved.lora)

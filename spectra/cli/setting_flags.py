@@ -52,8 +52,15 @@ def _flag(field: dataclasses.Field[Any]) -> Callable[[Callable[..., Any]], Calla
     if field.type == "bool":
         return click.option(name, field.name, is_flag=True, default=None, help=text)
     if str(field.type).startswith("tuple"):
-        return click.option(name, field.name, multiple=True, metavar=field.metadata["metavar"], help=text)
+        return click.option(
+            name, field.name, multiple=True, metavar=field.metadata["metavar"], help=text, callback=_none_if_not_given
+        )
     if field.default is not None:
         text += f"  [default: {field.default}]"
     metavar = "|".join(choices) or field.metadata["metavar"]
     return click.option(name, field.name, type=_TYPES.get(str(field.type), str), metavar=metavar, help=text)
+
+
+def _none_if_not_given(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Leave a profile's own words in place; click gives an empty tuple for a repeatable option that is not there."""
+    return words or None

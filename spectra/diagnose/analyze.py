@@ -24,7 +24,7 @@ from spectra.errors import InputError
 from spectra.esd.accelerator import CPU, check_device
 from spectra.esd.eigenvalues import FloatArray
 from spectra.matrices import WeightMatrices
-from spectra.results.records import LayerDiagnostics
+from spectra.results.records import FAILURES, LayerDiagnostics
 from spectra.results.report import Report
 from spectra.results.settings import SettingsChanges
 from spectra.results.store import Run, run_header
@@ -83,7 +83,9 @@ def analyze(
             ``include``, ``exclude``: glob patterns on layer names. ``kinds``: only these kinds of layers.
             ``split_fused`` ("auto"): fused projections and gates are split by architecture, or "none".
             ``split_heads`` (False): one matrix per attention head.
-            ``moe`` ("per_expert"): a row per expert, "summary" (only ``report.experts``) or "pool" (one spectrum for all).
+            ``max_evals``, ``max_side``: leave out weights with more eigenvalues, or a longer side.
+            ``moe`` ("per_expert"): a row per expert, "summary" (``report.experts``, and rows only of experts that failed) or
+            "pool" (one spectrum for all).
             ``conv_mode`` ("pooled"): kernel positions in one spectrum, "slices" (a row each) or "operator" (the spectrum of
             the convolution as a linear map, arXiv 1805.10408).
             ``lora`` ("delta"): of an adapter the change, "merged", "factors" or "base".
@@ -99,6 +101,7 @@ def analyze(
             Fits.
             ``xmin`` ("ks"), ``xmin_pos``, ``num_tail``, ``max_fingers``, ``finger_threshold``: see
             :func:`spectra.fit_power_law`. ``min_evals`` (8): fewest eigenvalues for a fit, as WeightWatcher.
+            ``inverse`` (False): fit ``1 / eigenvalue``, the tail towards zero; without verdict or label.
             ``truncated`` (False): fit the truncated power law, too.
             ``alternatives`` (False): likelihood ratios against other distributions.
             ``pvalue_samples`` (0): synthetic spectra for a goodness-of-fit p-value; 1000 resolve 0.03.
@@ -156,7 +159,7 @@ def analyze(
         spectra = {job.matrix_name: values for job in plan.jobs if (values := done[job.matrix_name][1]) is not None}
         report = Report(
             model=info,
-            layers=tuple(layer for layer in layers if not layer.stack) if plan.settings.moe == "summary" else layers,
+            layers=tuple(layer for layer in layers if plan.settings.moe != "summary" or _stays(layer)),
             experts=summarize_experts(layers),
             skipped=plan.skipped,
             summary=summarize(layers, plan.skipped),
@@ -209,6 +212,11 @@ def resolve_workers(workers: int | Literal["auto"]) -> int:
     if not isinstance(workers, int) or workers < 1:
         raise InputError(f"workers: expected 'auto' or a number of at least 1, got {workers!r}.")
     return workers
+
+
+def _stays(layer: LayerDiagnostics) -> bool:
+    """Keep what is no expert, and experts that failed: a summary does not name them."""
+    return layer.expert is None or layer.status in FAILURES
 
 
 def _cost(batch: Sequence[WeightMatrices]) -> float:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from spectra.diagnose.fit_arguments import fit_arguments
 from spectra.diagnose.spectra_of import Found, scale_of
 from spectra.errors import InputError, SpectraError
 from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision
@@ -36,7 +37,8 @@ def further_columns(
     """
     values = found.whole.eigenvalues
     wanted: list[tuple[bool, Callable[[], Columns]]] = [
-        (True, lambda: _trace_log(values, fit)),
+        # A tail of windows or of inverses is none of these values.
+        (True, lambda: _trace_log(values, fit if found.fitted is found.whole else None)),
         (settings.subsample == "farms", lambda: {"num_windows": found.num_windows, "window_rows": found.window_rows}),
         (settings.mp_fit, lambda: _marchenko_pastur(matrices, values, settings)),
         (settings.randomize, lambda: _randomized(matrices, values, settings)),
@@ -46,7 +48,7 @@ def further_columns(
         wanted += [
             (settings.truncated, lambda: _truncated(fitted, fit)),
             (settings.alternatives, lambda: _alternatives(fitted, fit)),
-            (settings.pvalue_samples > 0, lambda: _pvalue(matrices, fitted, fit, settings)),
+            (settings.pvalue_samples > 0, lambda: _pvalue(matrices, found, fit, settings)),
             (settings.bootstrap_samples > 0, lambda: _bootstrap(matrices, found, settings)),
             (settings.vectors, lambda: _vectors(matrices, fit, settings)),
         ]
@@ -62,7 +64,7 @@ def further_columns(
 
 
 def _trace_log(values: FloatArray, fit: PowerLawFit | None) -> Columns:
-    found = trace_log_condition(values, fit.num_tail if fit and fit.num_tail <= len(values) else None)
+    found = trace_log_condition(values, fit.num_tail if fit else None)
     return {
         "num_erg": found.num_erg,
         "erg_gap": found.gap,
@@ -144,12 +146,19 @@ def _alternatives(values: FloatArray, fit: PowerLawFit) -> Columns:
     return columns
 
 
-def _pvalue(matrices: WeightMatrices, values: FloatArray, fit: PowerLawFit, settings: AnalysisSettings) -> Columns:
+def _pvalue(matrices: WeightMatrices, found: Found, fit: PowerLawFit, settings: AnalysisSettings) -> Columns:
     from spectra.esd.bootstrap import ks_pvalue
 
-    generator = _generator(settings.seed, matrices.matrix_name, "pvalue")
-    found = ks_pvalue(values, fit, seed=generator, num_samples=settings.pvalue_samples, min_tail=settings.min_tail)
-    return {"ks_pvalue": found.pvalue}
+    arguments = fit_arguments(found.fitted, settings)
+    tested = ks_pvalue(
+        found.fitted.eigenvalues,
+        fit,
+        seed=_generator(settings.seed, matrices.matrix_name, "pvalue"),
+        num_samples=settings.pvalue_samples,
+        min_tail=arguments["min_tail"],
+        bias_correction=arguments["bias_correction"],
+    )
+    return {"ks_pvalue": tested.pvalue}
 
 
 def _bootstrap(matrices: WeightMatrices, found: Found, settings: AnalysisSettings) -> Columns:
@@ -160,12 +169,7 @@ def _bootstrap(matrices: WeightMatrices, found: Found, settings: AnalysisSetting
         seed=_generator(settings.seed, matrices.matrix_name, "bootstrap"),
         xmin=settings.xmin,
         num_samples=settings.bootstrap_samples,
-        null_threshold=found.fitted.null_threshold,
-        xmin_pos=settings.xmin_pos,
-        num_tail=settings.num_tail,
-        min_tail=settings.min_tail,
-        max_fingers=settings.max_fingers,
-        finger_threshold=settings.finger_threshold,
+        **fit_arguments(found.fitted, settings),
     )
     return {
         "alpha_low": interval.alpha_low,

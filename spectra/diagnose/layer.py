@@ -9,20 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
 from spectra.diagnose.further import further_columns
 from spectra.diagnose.spectra_of import Found, spectra_of
 from spectra.diagnose.thresholds import MIN_EVALS_FOR_LABEL, OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE
 from spectra.errors import NonFiniteWeightsError, SpectraError, TooFewEigenvaluesError
-from spectra.esd.eigenvalues import FloatArray, Spectrum, stack_size
+from spectra.esd.eigenvalues import FloatArray, stack_size
 from spectra.esd.hill import alpha_hill
 from spectra.esd.norms import log10_alpha_norm, norm_metrics, spectral_entropy
 from spectra.esd.power_law import PowerLawFit, fit_power_law
 from spectra.matrices import WeightMatrices
 from spectra.results.records import LayerDiagnostics, LayerStatus
 from spectra.results.settings import AnalysisSettings
-
-# WeightWatcher 0.7.7's rule for short spectra: bias-corrected, at least 8 values in the tail.
-_SMALL_SAMPLE, _SMALL_SAMPLE_MIN_TAIL = 20, 8
 
 
 def diagnose_layers(
@@ -111,7 +109,7 @@ def _known_before_reading(m: WeightMatrices) -> LayerDiagnostics:
 
 def _described(row: LayerDiagnostics, found: Found, matrices: WeightMatrices, settings: AnalysisSettings) -> LayerDiagnostics:
     result, values = found.whole, found.whole.eigenvalues
-    null_threshold = _null_threshold(result, settings)
+    null_threshold = null_threshold_of(result, settings)
     num_null = int(np.searchsorted(values, null_threshold, side="right"))
     rank = result.rank if result.rank is not None else len(values) - num_null
     changes: dict[str, Any] = dataclasses.asdict(norm_metrics(values))
@@ -135,7 +133,7 @@ def _described(row: LayerDiagnostics, found: Found, matrices: WeightMatrices, se
     status, reason = _reason_without_fit(matrices, values, settings)
     if status is LayerStatus.OK:
         try:
-            fit = _fit(found.fitted, settings)
+            fit = fit_power_law(found.fitted.eigenvalues, settings.xmin, **fit_arguments(found.fitted, settings))
         except TooFewEigenvaluesError as error:
             status, reason = LayerStatus.NO_TAIL, str(error)
     if reason:
@@ -162,27 +160,6 @@ def _reason_without_fit(matrices: WeightMatrices, values: FloatArray, settings: 
     if len(values) < settings.min_evals:
         return LayerStatus.TOO_FEW_EVALS, f"fewer than {settings.min_evals} eigenvalues"
     return LayerStatus.OK, ""
-
-
-def _null_threshold(result: Spectrum, settings: AnalysisSettings) -> float:
-    return result.null_threshold if settings.evals_threshold is None else settings.evals_threshold
-
-
-def _fit(fitted: Spectrum, settings: AnalysisSettings) -> PowerLawFit:
-    null_threshold = _null_threshold(fitted, settings)
-    num_values = len(fitted.eigenvalues) - int(np.searchsorted(fitted.eigenvalues, null_threshold, side="right"))
-    small = settings.small_sample_rule and num_values < _SMALL_SAMPLE
-    return fit_power_law(
-        fitted.eigenvalues,
-        settings.xmin,
-        xmin_pos=settings.xmin_pos,
-        num_tail=settings.num_tail,
-        max_fingers=settings.max_fingers,
-        finger_threshold=settings.finger_threshold,
-        min_tail=_SMALL_SAMPLE_MIN_TAIL if small else settings.min_tail,
-        null_threshold=null_threshold,
-        bias_correction=small,
-    )
 
 
 def _of_fit(fit: PowerLawFit, positive: FloatArray, settings: AnalysisSettings) -> dict[str, Any]:

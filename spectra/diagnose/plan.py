@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from fnmatch import fnmatchcase
 
 from spectra.diagnose.thresholds import MIN_EVALS_FOR_LABEL
 from spectra.errors import InputError, SourceError, did_you_mean
-from spectra.esd.eigenvalues import block_rows
+from spectra.esd.eigenvalues import MATRIX_ERRORS, block_rows
 from spectra.matrices import ModelContext, WeightMatrices, matrices_of, pool_experts
 from spectra.results.records import ModelInfo, SkippedTensor
 from spectra.results.settings import AnalysisSettings
+from spectra.results.words import counted
 from spectra.sources import Source
 from spectra.sources.tensors import StoredTensor
 
@@ -70,6 +72,7 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
     jobs: list[WeightMatrices] = []
     skipped: list[SkippedTensor] = []
     tied: dict[str, list[str]] = {}
+    num_found = 0
     context = ModelContext.of(source)
     for tensor in source.tensors:
         if tensor.tied_to and not settings.count_ties:
@@ -81,6 +84,7 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
         if isinstance(found, SkippedTensor):
             skipped.append(found)
         for job in found if isinstance(found, tuple) else ():
+            num_found += 1
             reason = _reason_by_settings(job, settings)
             if reason:
                 skipped.append(_skip(tensor, reason, job))
@@ -88,12 +92,12 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
                 jobs.append(job)
     jobs = pool_experts(jobs) if settings.moe == "pool" else jobs
     if not jobs:
-        dtypes = ", ".join(sorted({tensor.dtype for tensor in source.tensors})) or "none"
-        first = f"'{skipped[0].name}': {skipped[0].reason}" if skipped else "none has two dimensions"
-        raise SourceError(
-            f"'{source.location}' has no weight to analyse among {len(source.tensors)} tensors (dtypes: {dtypes}); {first}. "
-            "Give a checkpoint with floating-point matrices."
-        )
+        if num_found:
+            raise InputError(
+                f"kinds, max_evals and max_side leave no layer of '{source.location}' to analyse; '{skipped[0].name}': "
+                f"{skipped[0].reason}. Loosen them; --dry-run without them lists the layers."
+            )
+        raise SourceError(_nothing_to_analyse(source, skipped))
     names = Counter(job.matrix_name for job in jobs)
     jobs = [
         dataclasses.replace(
@@ -130,13 +134,14 @@ def model_info(source: Source, plan: AnalysisPlan, *, revision: bool) -> ModelIn
         digest.update(f"{tensor.name}|{tensor.shape}|{tensor.dtype}".encode())
         if tensor.size and not (tensor.unreadable or tensor.no_base):
             last = tensor.shape[0]
-            digest.update(tensor.read(0, 1).tobytes() + tensor.read(last - 1, last).tobytes())
+            digest.update(_numbers(tensor, 0, 1) + _numbers(tensor, last - 1, last))
     found = _revision(source, readable) if revision else ""
     return ModelInfo(source.name, source.location, source.format, digest.hexdigest(), found, source.base, source.notes)
 
 
 def _revision(source: Source, tensors: Sequence[StoredTensor]) -> str:
-    digest = hashlib.sha256()
+    # The configuration says how weights are split: other heads, other rows of the report.
+    digest = hashlib.sha256(json.dumps(source.config, sort_keys=True, default=str).encode())
     for file in source.files:
         stat = file.stat()
         digest.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}|".encode())
@@ -144,8 +149,25 @@ def _revision(source: Source, tensors: Sequence[StoredTensor]) -> str:
         if tensor.size and not (tensor.unreadable or tensor.no_base):
             step = max(1, _HASHED_AT_ONCE // (tensor.size // tensor.shape[0]))
             for start in range(0, tensor.shape[0], step):
-                digest.update(tensor.read(start, min(start + step, tensor.shape[0])).tobytes())
+                digest.update(_numbers(tensor, start, min(start + step, tensor.shape[0])))
     return digest.hexdigest()
+
+
+def _numbers(tensor: StoredTensor, start: int, stop: int) -> bytes:
+    """Read rows to identify a weight by; what cannot be read becomes the weight's status later on."""
+    try:
+        return tensor.read(start, stop).tobytes()
+    except MATRIX_ERRORS as error:
+        return str(error).encode()
+
+
+def _nothing_to_analyse(source: Source, skipped: Sequence[SkippedTensor]) -> str:
+    first = f"'{skipped[0].name}': {skipped[0].reason}" if skipped else "none has two dimensions"
+    dtypes = ", ".join(sorted({tensor.dtype for tensor in source.tensors})) or "none"
+    return (
+        f"'{source.location}' has no weight to analyse among {counted(len(source.tensors), 'tensor')} (dtypes: {dtypes}); "
+        f"{first}. Give a checkpoint with floating-point matrices."
+    )
 
 
 def _skip(tensor: StoredTensor, reason: str, job: WeightMatrices | None = None) -> SkippedTensor:
@@ -172,12 +194,8 @@ def _filtered(
     names = list(dict.fromkeys(name for job in jobs for name in (job.layer_name, job.matrix_name)))
     for option, patterns in (("include", settings.include), ("exclude", settings.exclude)):
         for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                num_layers = len({job.layer_name for job in jobs})
-                raise InputError(
-                    f"{option} pattern '{pattern}' matches none of the {num_layers} layers.{did_you_mean(pattern, names)} "
-                    "Patterns are globs on the whole layer name, such as '*.attention.*'; --dry-run lists the names."
-                )
+            if not any(_is_match(name, pattern) for name in names):
+                raise _matching_nothing(option, pattern, jobs, names, skipped)
     kept = []
     for job in jobs:
         reason = None
@@ -194,8 +212,26 @@ def _filtered(
     return kept, skipped
 
 
+def _matching_nothing(
+    option: str, pattern: str, jobs: Sequence[WeightMatrices], names: Sequence[str], skipped: Sequence[SkippedTensor]
+) -> InputError:
+    for tensor in skipped:
+        if any(_is_match(name, pattern) for name in (tensor.name, tensor.name.removesuffix(".weight"))):
+            return InputError(f"{option} pattern '{pattern}' matches only what is skipped: '{tensor.name}': {tensor.reason}.")
+    return InputError(
+        f"{option} pattern '{pattern}' matches none of the {len({job.layer_name for job in jobs})} layers."
+        f"{did_you_mean(pattern, names)} Patterns are globs on the whole layer name, such as '*.attention.*'; --dry-run lists "
+        "the names."
+    )
+
+
 def _matches(job: WeightMatrices, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns for name in (job.layer_name, job.matrix_name))
+    return any(_is_match(name, pattern) for pattern in patterns for name in (job.layer_name, job.matrix_name))
+
+
+def _is_match(name: str, pattern: str) -> bool:
+    # A name copied from the table is meant as it is: to a glob the brackets of 'experts.down_proj[3]' are a set of letters.
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def _with_window(settings: AnalysisSettings, jobs: Sequence[WeightMatrices]) -> AnalysisSettings:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Unpack
 
 from spectra.errors import InputError, did_you_mean
@@ -32,6 +32,18 @@ _BELONGS_TO = {
     "max_fingers": ("clip", "clip_compat"),
     "finger_threshold": ("clip", "clip_compat"),
 }
+
+# Settings that say how another one works, and do nothing without it: what must be on, and how to say it.
+_WORK_WITH = {
+    "window_rows": (("subsample",), "subsample 'farms'"),
+    "window_aspect": (("subsample",), "subsample 'farms'"),
+    "windows_per_side": (("subsample",), "subsample 'farms'"),
+    "mp_method": (("mp_fit", "randomize"), "mp_fit and randomize"),
+    "tw_level": (("mp_fit", "randomize"), "mp_fit and randomize"),
+    "num_replicas": (("randomize",), "randomize"),
+}
+# Fits on other numbers than the eigenvalues of the weight.
+_OTHER_SPECTRA = {"inverse": "inverse", "subsample": "subsample 'farms'"}
 
 # Values: WeightWatcher 0.7.7, constants.py and WW_powerlaw.py.
 PROFILES = {
@@ -88,6 +100,7 @@ def resolve_settings(profile: str, **changes: Unpack[SettingsChanges]) -> Analys
     given = {name: _checked(name, value, fields[name]) for name, value in changes.items() if value is not None}
     settings = dataclasses.replace(PROFILES[profile], **given)
     _check_together(settings)
+    _check_used(settings, {name for name, value in given.items() if value != getattr(PROFILES[profile], name)})
     return settings
 
 
@@ -118,6 +131,21 @@ def _check_together(settings: AnalysisSettings) -> None:
         raise InputError("xmin 'fixed' needs num_tail, a number of values or a fraction; or give the value of xmin itself.")
     if not settings.xmin_pos > 1.0:
         raise InputError(f"xmin_pos: expected a number above 1, got {settings.xmin_pos}.")
+    others = [words for name, words in _OTHER_SPECTRA.items() if _is_on(settings, name)]
+    if len(others) > 1:
+        raise InputError(f"{' and '.join(others)} exclude each other: one fit is made on one spectrum. Choose one.")
+    if others and settings.vectors:
+        raise InputError(f"vectors needs xmin among the weight's own eigenvalues, and {others[0]} fits others. Choose one.")
+
+
+def _check_used(settings: AnalysisSettings, changed: Collection[str]) -> None:
+    for name, (needed, words) in _WORK_WITH.items():
+        if name in changed and not any(_is_on(settings, other) for other in needed):
+            raise InputError(f"{name} belongs to {words}, which nobody asked for. Ask for it, or leave {name} out.")
+
+
+def _is_on(settings: AnalysisSettings, name: str) -> bool:
+    return getattr(settings, name) not in (False, "none")
 
 
 def _number(name: str, value: Any) -> int | float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
+from spectra.diagnose.fit_arguments import null_threshold_of
 from spectra.esd.eigenvalues import (
     MATRIX_ERRORS,
     Method,
@@ -116,7 +117,7 @@ def _found(matrices: WeightMatrices, whole: Spectrum, settings: AnalysisSettings
     scale = scale_of(matrices, settings)
     whole = whole.scaled(scale) if scale != 1.0 else whole
     if settings.inverse:
-        return Found(whole, _inverse(whole))
+        return Found(whole, _inverse(whole, null_threshold_of(whole, settings)))
     if settings.subsample != "farms":
         return Found(whole, whole)
     if matrices.tensor.factors is not None or matrices.is_operator or matrices.is_depthwise:
@@ -140,8 +141,8 @@ def _found(matrices: WeightMatrices, whole: Spectrum, settings: AnalysisSettings
     return Found(whole, fitted, pooled.num_windows, pooled.window_shape[0])
 
 
-def _inverse(spectrum: Spectrum) -> Spectrum:
-    """Invert the eigenvalues that are not numerically zero."""
-    values = spectrum.eigenvalues[spectrum.eigenvalues > spectrum.null_threshold]
+def _inverse(spectrum: Spectrum, null_threshold: float) -> Spectrum:
+    """Invert the eigenvalues that do not count as zero."""
+    values = spectrum.eigenvalues[spectrum.eigenvalues > null_threshold]
     inverse = 1.0 / values[::-1]
     return dataclasses.replace(spectrum, eigenvalues=inverse, null_threshold=0.0, smallest=inverse[:1])

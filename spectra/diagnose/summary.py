@@ -59,14 +59,14 @@ def summarize_experts(layers: Sequence[LayerDiagnostics]) -> tuple[ExpertSummary
     """Summarize the experts of each layer, weight by weight.
 
     Args:
-        layers: Rows of the table; those of no expert are left out.
+        layers: Rows of the table; those of no expert, or of all experts pooled, are left out.
 
     Returns:
         One summary per ``stack``, in the order of its first row.
     """
     stacks: dict[str, list[LayerDiagnostics]] = {}
     for layer in layers:
-        if layer.stack:
+        if layer.stack and layer.expert is not None:
             stacks.setdefault(layer.stack, []).append(layer)
     return tuple(
         ExpertSummary(

@@ -55,11 +55,25 @@ def gram_product(blocks: Iterable[NDArray[Any]], device: str) -> NDArray[Any]:
     gram: torch.Tensor | None = None
     for block in blocks:
         rows = torch.from_numpy(np.ascontiguousarray(block)).to(device)
-        if torch.backends.cuda.matmul.allow_tf32:  # the user's choice, and 10 bits: alpha would lose three digits
+        if shortens_float32():  # the user's choice, and 10 bits: alpha would lose three digits
             rows = rows.double()
         gram = rows.T @ rows if gram is None else gram.addmm_(rows.T, rows)
     assert gram is not None
     return np.asarray(gram.to(dtype=torch.from_numpy(block[:0]).dtype).cpu().numpy())
+
+
+def shortens_float32() -> bool:
+    """Tell whether torch's matrix products of float32 numbers on CUDA may keep fewer bits.
+
+    Returns:
+        The user's choice, whichever of torch's settings it was made by.
+    """
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    # torch 2.9's setting; once somebody has used it, reading the older one raises.
+    chosen = getattr(matmul, "fp32_precision", None)
+    return bool(matmul.allow_tf32) if chosen is None else chosen not in ("ieee", "none")
 
 
 def symmetric_eigenvalues(grams: Sequence[NDArray[Any]], device: str) -> list[NDArray[np.float64]]:

@@ -125,7 +125,7 @@ def ks_pvalue(
     values = fitted_values(eigenvalues, fit)
     below = values[: int(np.searchsorted(values, fit.xmin))]
     num_above = len(values) - len(below)
-    rng = np.random.default_rng(seed)
+    rng = _random(seed)
     xmin = "ks" if fit.strategy is XminStrategy.KS else fit.xmin
 
     def draw() -> FloatArray:
@@ -194,7 +194,7 @@ def bootstrap_alpha(
     ordered, num_null = ascending_spectrum(eigenvalues, null_threshold=null_threshold)
     values = ordered[num_null:]
     own = fit_power_law(values, xmin, **arguments)
-    rng = np.random.default_rng(seed)
+    rng = _random(seed)
     fits = _fits(lambda: values[rng.integers(0, len(values), len(values))], num_samples, xmin=xmin, **arguments)
     ends = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
     alpha_low, alpha_high = np.quantile([fit.alpha for fit in fits], ends)
@@ -241,8 +241,15 @@ def fitted_values(eigenvalues: ArrayLike | torch.Tensor, fit: PowerLawFit) -> Fl
 
 
 def _require_samples(num_samples: int) -> None:
-    if num_samples < 1:
-        raise InputError(f"num_samples: expected at least 1, got {num_samples}.")
+    if not isinstance(num_samples, int | np.integer) or num_samples < 1:
+        raise InputError(f"num_samples: expected a whole number of at least 1, got {num_samples!r}.")
+
+
+def _random(seed: int | np.random.Generator) -> np.random.Generator:
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise InputError(f"seed: expected a whole number of at least 0, or a generator of NumPy's, got {seed!r}.") from None
 
 
 def _fits(draw: Callable[[], FloatArray], num_samples: int, **arguments: Any) -> list[PowerLawFit]:

@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError, NonFiniteWeightsError, SpectraError, did_you_mean
 from spectra.esd.accelerator import CPU, check_device, gram_product, symmetric_eigenvalues
+from spectra.esd.real_array import real_array
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +128,7 @@ def eigenvalues(
         >>> eigenvalues(np.diag([3.0, 1.0, 2.0]))
         array([1., 4., 9.])
     """
-    array = _as_array(matrix)
+    array = real_array(matrix, "matrix")
     if array.ndim != 2:
         raise InputError(f"matrix: expected shape (rows, cols), got {array.shape}. Pass one 2-D slice at a time.")
     _check_choice("normalize", normalize, NORMALIZATIONS)
@@ -249,7 +250,9 @@ def _prepared(
     if rows < cols:  # the small side must be the columns: read whole, as stored, and walk over the transpose
         read = _transposed_reader(read(0, rows))
     if method == "svd":
-        return _by_singular_values(read, large, small, precision, 1.0)
+        # float32 may not hold the weights: 1e-50 would be a zero matrix.
+        scale = _scale_of(read, large, small) if precision == "float32" else 1.0
+        return _by_singular_values(read, large, small, precision, scale)
     gram, scale = safe_gram(read, large, small, precision, device=device)
     return _GramProblem(gram, scale, read, large, precision)
 
@@ -283,12 +286,15 @@ def _unscaled(found: Spectrum, scale: float) -> Spectrum:
     """Undo a scale of the matrix, unless the eigenvalues then leave the range of float64."""
     if scale == 1.0 and np.isfinite(found.eigenvalues[-1]):
         return found
+    significant = found.eigenvalues[found.eigenvalues > found.null_threshold]
     with np.errstate(over="ignore", under="ignore"):
         factor = float(np.float64(1.0) / scale / scale)
-        largest = float(np.float64(found.eigenvalues[-1]) * factor)
-    if not np.isfinite(largest) or (largest == 0.0 and found.eigenvalues[-1] > 0.0):
-        raise NonFiniteWeightsError("the squares of the weights leave the range of float64; rescale or exclude the layer.")
-    return found.scaled(factor)
+        total = float(significant.sum() * factor)
+        smallest = float(significant[0] * factor) if len(significant) else math.inf
+        # Below the normal numbers digits get lost, one after the other.
+        if not (np.isfinite(total) and smallest >= np.finfo(np.float64).tiny):
+            raise NonFiniteWeightsError("the squares of the weights leave the range of float64; rescale or exclude the layer.")
+        return found.scaled(factor)
 
 
 def _or_error(function: Callable[..., Result], *arguments: Any) -> Result | Exception:
@@ -342,18 +348,6 @@ def pool(spectra: Sequence[Spectrum], large: int) -> Spectrum:
     return Spectrum(values, max(s.null_threshold for s in spectra), method, precision, rank, rank_loss, smallest)
 
 
-def _as_array(matrix: Any) -> AnyArray:
-    if hasattr(matrix, "detach"):  # a torch tensor, without importing torch for those who pass arrays
-        matrix = matrix.detach().to("cpu")
-        matrix = (matrix.double() if str(matrix.dtype) == "torch.float64" else matrix.float()).numpy()
-    array = np.asarray(matrix)
-    if array.dtype.kind not in "fiub":
-        raise InputError(
-            f"matrix: expected real numbers, got dtype {array.dtype}. Pass real and imaginary parts by themselves."
-        )
-    return array if array.dtype.kind == "f" else array.astype(np.float64)
-
-
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise InputError(f"unknown {name} {value!r}.{did_you_mean(str(value), known)} Known: {', '.join(known)}.")
@@ -379,17 +373,19 @@ def _blocks(read: ReadRows, large: int, small: int, precision: str, scale: float
     """Yield the tall matrix in blocks of rows, in working precision and multiplied by ``scale``."""
     step = block_rows(small)
     for start in range(0, large, step):
-        block = read(start, min(start + step, large)).astype(precision, copy=False)
-        yield block * block.dtype.type(scale) if scale != 1.0 else block
+        block = read(start, min(start + step, large))
+        if scale != 1.0:  # in float64, before the cast: float32 may hold neither the weights nor the scale
+            block = block.astype(np.float64) * scale
+        yield block.astype(precision, copy=False)
 
 
-def _gram(read: ReadRows, large: int, small: int, precision: str, device: str) -> AnyArray:
+def _gram(read: ReadRows, large: int, small: int, precision: str, device: str, scale: float) -> AnyArray:
     if device != CPU:
-        return gram_product(_blocks(read, large, small, precision, 1.0), device)
+        return gram_product(_blocks(read, large, small, precision, scale), device)
     gram: AnyArray | None = None
     partial: AnyArray | None = None
     with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the trace
-        for block in _blocks(read, large, small, precision, 1.0):
+        for block in _blocks(read, large, small, precision, scale):
             # NumPy computes the product of an array with its own transpose by syrk: half the work of gemm.
             if gram is None:
                 gram = block.T @ block
@@ -416,22 +412,36 @@ def safe_gram(read: ReadRows, large: int, small: int, precision: str, *, device:
     Raises:
         NonFiniteWeightsError: A NaN or infinite entry, where the scale had to be looked for.
     """
-    gram = _gram(read, large, small, precision, device)
+    gram = _gram(read, large, small, precision, device, 1.0)
     with np.errstate(over="ignore", invalid="ignore"):
         trace = float(np.trace(gram))
     low, high = _SAFE_TRACE[precision]
     if low < trace < high:
         return gram, 1.0
+    scale = _scale_of(read, large, small)
+    return (gram if scale == 1.0 else _gram(read, large, small, precision, device, scale)), scale
+
+
+def _scale_of(read: ReadRows, large: int, small: int) -> float:
+    """Return the power of two that brings the largest entry of a matrix between 1/2 and 1; 1 for a zero matrix."""
     largest = 0.0
     for block in _blocks(read, large, small, "float64", 1.0):
         if not np.isfinite(block).all():
             raise NonFiniteWeightsError(_nonfinite_message(block))
         largest = max(largest, float(np.abs(block).max()))
-    if largest == 0.0:
-        return gram, 1.0
-    # Applied in float64 before the cast: float32 may not hold the scale itself.
-    scale = 2.0 ** -math.frexp(largest)[1]
-    return _gram(lambda a, b: read(a, b).astype(np.float64) * scale, large, small, precision, device), scale
+    return unit_scale(largest)
+
+
+def unit_scale(largest: float) -> float:
+    """Return the power of two that brings a number between 1/2 and 1.
+
+    Args:
+        largest: >= 0, finite.
+
+    Returns:
+        The power; 1 for zero, and 2**1000 for subnormal numbers: the inverse of the smallest ones is infinite.
+    """
+    return math.ldexp(1.0, min(-math.frexp(largest)[1], 1000)) if largest > 0.0 else 1.0
 
 
 def _nonfinite_message(block: AnyArray) -> str:
@@ -460,7 +470,7 @@ def _from_factor(factor: AnyArray, large: int, precision: str, scale: float) -> 
     tolerance = float(singular[-1]) * large * float(np.finfo(precision).eps)
     rank = int(np.count_nonzero(singular > tolerance))
     # Squared at unit scale, so that only the result can leave the range of float64.
-    unit = 2.0 ** -math.frexp(float(singular[-1]))[1] if singular[-1] > 0.0 else 1.0
+    unit = unit_scale(float(singular[-1]))
     values = (singular * unit) ** 2
     found = Spectrum(values, (tolerance * unit) ** 2, "svd", precision, rank, small - rank, values[:1])
     return _unscaled(found, scale * unit)

@@ -9,10 +9,9 @@ differs by O(1/n).
 
 from __future__ import annotations
 
-import numpy as np
-
 from spectra.errors import TooFewEigenvaluesError
 from spectra.esd.eigenvalues import FloatArray
+from spectra.esd.xmin_search import logs_above
 
 
 def alpha_hill(values: FloatArray, num_tail: int | None = None) -> float:
@@ -29,6 +28,7 @@ def alpha_hill(values: FloatArray, num_tail: int | None = None) -> float:
         TooFewEigenvaluesError: ``num_tail`` values and a threshold below them are not there.
 
     Example:
+        >>> import numpy as np
         >>> u = (np.arange(1000) + 0.5) / 1000
         >>> round(alpha_hill((1 - u) ** (-1 / 1.5)), 3)  # Pareto quantiles, alpha = 2.5
         2.5
@@ -38,6 +38,5 @@ def alpha_hill(values: FloatArray, num_tail: int | None = None) -> float:
         raise TooFewEigenvaluesError(
             f"the Hill estimator needs {k} tail values (at least 1) and one below them, got {len(values)} positive values."
         )
-    tail, threshold = values[-k:], values[-k - 1]
-    log_sum = float(np.log(tail / threshold).sum())
+    log_sum = float(logs_above(values[-k:], float(values[-k - 1])).sum())
     return 1.0 + k / log_sum if log_sum > 0.0 else float("nan")

@@ -8,12 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from spectra.errors import InputError, NonFiniteWeightsError
 from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision, ReadRows, safe_gram
+from spectra.esd.real_array import real_array
+
+if TYPE_CHECKING:
+    import torch
 
 _NUM_BINS = 100  # WeightWatcher 0.7.7, RMT_Util.discrete_entropy
 _ENTROPY_EPSILON = 1e-10  # WeightWatcher's constant without a GPU
@@ -93,7 +98,7 @@ def localization(
     return Localization(**fields)
 
 
-def vector_metrics(vectors: ArrayLike) -> VectorMetrics:
+def vector_metrics(vectors: ArrayLike | torch.Tensor) -> VectorMetrics:
     """Compute how spread out vectors are.
 
     Args:
@@ -111,9 +116,9 @@ def vector_metrics(vectors: ArrayLike) -> VectorMetrics:
         >>> found.localization_ratio, found.participation_ratio.round(4)
         (array([1., 4.]), array([1.    , 1.4142]))
     """
-    array = np.atleast_2d(np.asarray(vectors))
-    if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "fiub":
-        raise InputError(f"vectors: expected real numbers of shape (number, length), got {array.dtype} of {array.shape}.")
+    array = np.atleast_2d(real_array(vectors, "vectors"))
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise InputError(f"vectors: expected shape (number, length), got {array.shape}.")
     size = np.abs(array.astype(np.float64))
     largest = size.max(axis=1, initial=0.0)
     if not np.isfinite(largest).all():

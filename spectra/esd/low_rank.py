@@ -7,6 +7,7 @@ the core :math:`T_L T_R^T`, of shape at most ``(r, r)``. That takes :math:`O((m 
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
@@ -40,44 +41,18 @@ def low_rank_spectrum(left: ArrayLike, right: ArrayLike, *, precision: Precision
         >>> low_rank_spectrum(left, right).eigenvalues.round(12)
         array([4., 9.])
     """
-    return low_rank_spectra(left, right, precision=precision)[0]
-
-
-def low_rank_spectra(
-    left: ArrayLike, right: ArrayLike, *, num_positions: int = 1, precision: Precision = "float64"
-) -> list[Spectrum]:
-    """Compute the spectra of the kernel positions of a convolution ``left @ right``; ``left`` is factorised once.
-
-    Args:
-        left: Shape ``(out, r)``, finite.
-        right: Shape ``(r, in * num_positions)``: a kernel ``(r, in, *kernel)`` with its axes flattened, position last.
-        num_positions: Product of the kernel's sides; 1 for a dense weight.
-        precision: As for :func:`low_rank_spectrum`.
-
-    Returns:
-        One spectrum per kernel position, each as from :func:`low_rank_spectrum`, to be pooled by
-        :func:`spectra.esd.eigenvalues.pool`.
-
-    Raises:
-        InputError: Shapes that do not fit, complex numbers, or an unknown precision.
-        NonFiniteWeightsError: A NaN or infinite entry, or eigenvalues outside the range of float64.
-    """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}. Known: {', '.join(PRECISIONS)}.")
     first, second = _checked("left", left), _checked("right", right)
-    if first.shape[1] != second.shape[0] or num_positions < 1 or second.shape[1] % num_positions:
+    if first.shape[1] != second.shape[0]:
         raise InputError(
-            f"left {first.shape} and right {second.shape} cannot be multiplied at {num_positions} kernel positions. Expected "
-            "(rows, r) and (r, cols * positions)."
+            f"left {first.shape} and right {second.shape} cannot be multiplied. Expected (rows, r) and (r, cols)."
         )
-    rank, cols = second.shape[0], second.shape[1] // num_positions
-    if min(len(first), cols, rank) == 0:
-        none = min(len(first), cols)
-        return [Spectrum(np.empty(0), 0.0, "svd", precision, 0, none, np.empty(0))] * num_positions
+    rows, cols = len(first), second.shape[1]
+    if min(rows, cols, len(second)) == 0:
+        return Spectrum(np.empty(0), 0.0, "svd", precision, 0, min(rows, cols), np.empty(0))
     first, second, exponent = _balanced(first, second)
-    left_core = _triangular(first.astype(precision))
-    positions = second.astype(precision).reshape(rank, cols, num_positions)
-    return [_of_position(left_core, positions[:, :, p], len(first), exponent) for p in range(num_positions)]
+    return _of_cores(_triangular(first.astype(precision)), _triangular(second.astype(precision).T), (rows, cols), exponent)
 
 
 def _checked(name: str, factor: ArrayLike) -> FloatArray:
@@ -112,10 +87,9 @@ def _triangular(matrix: AnyArray) -> AnyArray:
     return cast(AnyArray, np.linalg.qr(matrix, mode="r"))
 
 
-def _of_position(left_core: AnyArray, right: AnyArray, rows: int, exponent: int) -> Spectrum:
-    cols = right.shape[1]
-    precision, eps = right.dtype.name, float(np.finfo(right.dtype).eps)
-    right_core = _triangular(right.T)
+def _of_cores(left_core: AnyArray, right_core: AnyArray, shape: tuple[int, int], exponent: int) -> Spectrum:
+    rows, cols = shape
+    precision, eps = right_core.dtype.name, float(np.finfo(right_core.dtype).eps)
     singular = np.linalg.svd(left_core @ right_core.T, compute_uv=False)[::-1].astype(np.float64)
     # The core is exact to the product of the norms of its factors, which is more than its own norm where they cancel.
     bound = float(np.linalg.norm(left_core, 2)) * float(np.linalg.norm(right_core, 2))
@@ -124,6 +98,8 @@ def _of_position(left_core: AnyArray, right: AnyArray, rows: int, exponent: int)
     with np.errstate(over="ignore", under="ignore"):
         values = np.ldexp(singular**2, 2 * exponent)
         threshold = float(np.ldexp(tolerance**2, 2 * exponent))
-    if not np.isfinite(values[-1]) or (values[-1] == 0.0 and rank > 0):
+        total = float(values.sum())
+    # Below the normal numbers digits get lost, one after the other.
+    if not math.isfinite(total) or (rank > 0 and values[-rank] < np.finfo(np.float64).tiny):
         raise NonFiniteWeightsError("the squares of the product leave the range of float64; rescale or exclude the layer.")
     return Spectrum(values, threshold, "svd", precision, rank, min(rows, cols) - rank, values[:1])

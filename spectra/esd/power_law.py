@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from spectra.errors import InputError, TooFewEigenvaluesError, did_you_mean
 from spectra.esd.eigenvalues import FloatArray
+from spectra.esd.real_array import real_array
 from spectra.esd.reliability import reliability_notes
 from spectra.esd.xmin_strategies import Tail, TailRules, clipped_tail, peak_tail, searched_tail, tail_at
 
@@ -109,6 +110,7 @@ def fit_power_law(
     bias_correction: bool = False,
     max_fingers: int = 10,
     finger_threshold: float = 1.0,
+    num_matrices: int = 1,
 ) -> PowerLawFit:
     r"""Fit a power-law density to the upper tail of a spectrum by maximum likelihood.
 
@@ -134,6 +136,7 @@ def fit_power_law(
         bias_correction: Use ``1 + (n - 1) / sum``, the unbiased variant for short tails. Default off, as powerlaw.
         max_fingers: For ``"clip"``: fewer than that are removed. Default 10, as WeightWatcher.
         finger_threshold: For ``"clip"``: by how much alpha must fall. Default 1.0, as WeightWatcher.
+        num_matrices: How many matrices the eigenvalues are pooled from; only ``is_reliable`` depends on it. Default 1.
 
     Returns:
         The fit. ``alpha`` does not change when all eigenvalues are multiplied by a positive number; ``xmin`` scales
@@ -151,7 +154,7 @@ def fit_power_law(
         (2.501, 1000)
     """
     strategy, xmin_value = _strategy(xmin, num_tail)
-    _require_in_range(xmin_pos, max_fingers, finger_threshold)
+    _require_in_range(xmin_pos, max_fingers, finger_threshold, num_matrices)
     ordered, num_null = ascending_spectrum(eigenvalues, null_threshold=null_threshold)
     values = ordered[num_null:]
     _require_spread(values, min_tail)
@@ -168,7 +171,7 @@ def fit_power_law(
         tail = _tail(values, strategy, rules, xmin_pos=xmin_pos, num_tail=num_tail)
 
     kept = values[: len(values) - num_removed]
-    doubts = reliability_notes(kept, num_tail=tail.size, ks_distance=tail.ks_distance)
+    doubts = reliability_notes(kept, num_tail=tail.size, ks_distance=tail.ks_distance, num_matrices=num_matrices)
     return PowerLawFit(
         alpha=tail.alpha,
         alpha_std_error=(tail.alpha - 1.0) / math.sqrt(tail.size),
@@ -254,11 +257,9 @@ def ascending_spectrum(eigenvalues: ArrayLike | torch.Tensor, *, null_threshold:
         All values in float64, ascending, and how many of them are null.
 
     Raises:
-        InputError: Another shape; or a negative, infinite or NaN eigenvalue, with its index.
+        InputError: Complex numbers, another shape; or a negative, infinite or NaN eigenvalue, with its index.
     """
-    if hasattr(eigenvalues, "detach"):
-        eigenvalues = eigenvalues.detach().cpu().double().numpy()
-    values = np.asarray(eigenvalues, dtype=np.float64)
+    values = real_array(eigenvalues, "eigenvalues").astype(np.float64, copy=False)
     if values.ndim != 1:
         raise InputError(f"eigenvalues: expected shape (n,), got {values.shape}. For a matrix call spectra.eigenvalues first.")
     wrong = np.flatnonzero(~np.isfinite(values) | (values < 0.0))
@@ -271,13 +272,15 @@ def ascending_spectrum(eigenvalues: ArrayLike | torch.Tensor, *, null_threshold:
     return ordered, int(np.searchsorted(ordered, max(null_threshold, 0.0), side="right"))
 
 
-def _require_in_range(xmin_pos: float, max_fingers: int, finger_threshold: float) -> None:
+def _require_in_range(xmin_pos: float, max_fingers: int, finger_threshold: float, num_matrices: int) -> None:
     if not xmin_pos > 1.0:
         raise InputError(f"xmin_pos: expected a number above 1, got {xmin_pos}.")
     if max_fingers < 0:
         raise InputError(f"max_fingers: expected a number of eigenvalues >= 0, got {max_fingers}.")
     if not finger_threshold >= 0.0:
         raise InputError(f"finger_threshold: expected a number >= 0, got {finger_threshold}.")
+    if num_matrices < 1:
+        raise InputError(f"num_matrices: expected at least 1, got {num_matrices}.")
 
 
 def _require_spread(values: FloatArray, min_tail: int) -> None:

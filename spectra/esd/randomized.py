@@ -289,7 +289,10 @@ def _shuffle_directly(parts: list[AnyArray], target: AnyArray, generator: np.ran
 
 
 def _std(numbers: FloatArray) -> float:
-    return float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan
+    if len(numbers) < 2:
+        return math.nan
+    largest = float(numbers.max())  # in this unit: squares of the numbers themselves may leave the range of float64
+    return float((numbers / largest).std(ddof=1)) * largest if largest > 0.0 else 0.0
 
 
 def _generator(sequence: np.random.SeedSequence) -> np.random.Generator:

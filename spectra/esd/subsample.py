@@ -12,7 +12,8 @@ pooling              the eigenvalues of all windows of all matrices of a layer, 
 
 The released code differs (github HUST-AI-HYZ/FARMS): its anchors start at the top left with a rounded-down stride, so that the
 last rows and columns may be in no window, and of a convolution it averages the alphas of groups instead of pooling. Windows
-that overlap share entries: pooled eigenvalues are not independent, and no p-value or standard error of their fit holds.
+that overlap share entries: pooled eigenvalues are not independent, and no p-value or standard error of their fit holds. Give
+:func:`spectra.fit_power_law` the number of windows, as ``num_matrices``: else the ends of many small spectra pass for a tail.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,6 +30,10 @@ from numpy.typing import ArrayLike
 from spectra.errors import InputError
 from spectra.esd.accelerator import CPU
 from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision, ReadRows, Spectrum, pool, spectra_together
+from spectra.esd.real_array import real_array
+
+if TYPE_CHECKING:
+    import torch
 
 # FARMS' own windows for language models have 2000 rows; a power of two near it, where one decomposition takes seconds.
 MAX_WINDOW_ROWS = 2048
@@ -150,7 +156,7 @@ def farms_windows(
 
 
 def farms_eigenvalues(
-    matrices: ArrayLike | Callable[[], Iterable[ReadRows]],
+    matrices: ArrayLike | torch.Tensor | Callable[[], Iterable[ReadRows]],
     shape: tuple[int, int] | None = None,
     *,
     window_rows: int,
@@ -223,16 +229,16 @@ def farms_eigenvalues(
 
 
 def _readers(
-    matrices: ArrayLike | Callable[[], Iterable[ReadRows]], shape: tuple[int, int] | None
+    matrices: ArrayLike | torch.Tensor | Callable[[], Iterable[ReadRows]], shape: tuple[int, int] | None
 ) -> tuple[Iterable[ReadRows], tuple[int, int]]:
     if callable(matrices):
         if shape is None:
             raise InputError("shape: needed where matrices is a function. Pass (rows, cols) of one matrix.")
         return matrices(), shape
-    array = np.asarray(matrices)
-    if array.ndim != 2 or array.dtype.kind not in "fiub" or (shape is not None and array.shape != tuple(shape)):
+    array = real_array(matrices, "matrices")
+    if array.ndim != 2 or (shape is not None and array.shape != tuple(shape)):
         expected = "(rows, cols)" if shape is None else str(tuple(shape))
-        raise InputError(f"matrices: expected real numbers of shape {expected}, got {array.dtype} of shape {array.shape}.")
+        raise InputError(f"matrices: expected shape {expected}, got {array.shape}.")
     return [lambda start, stop: array[start:stop]], array.shape
 
 

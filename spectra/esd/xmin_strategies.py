@@ -25,7 +25,7 @@ import numpy as np
 
 from spectra.errors import TooFewEigenvaluesError
 from spectra.esd.eigenvalues import FloatArray
-from spectra.esd.xmin_search import log_ratios, search, tail_candidates
+from spectra.esd.xmin_search import log_ratios, logs_above, search, tail_candidates
 
 # Bins of the histogram and bounds of the window around its peak: WeightWatcher 0.7.7 and the TempBalance code.
 NUM_PEAK_BINS = 100
@@ -124,7 +124,7 @@ def tail_at(values: FloatArray, start: int, xmin: float, rules: TailRules) -> Ta
         raise TooFewEigenvaluesError(
             f"{size} eigenvalues at or above xmin = {xmin:.6g}, at least {rules.min_tail} are needed. Lower xmin."
         )
-    log_ratio = np.log(tail / xmin)
+    log_ratio = logs_above(tail, xmin)
     log_sum = float(log_ratio.sum())
     if not log_sum > 0.0:
         raise TooFewEigenvaluesError(f"all {size} tail values equal xmin = {xmin:.6g}: there is no tail to fit.")

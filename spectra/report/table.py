@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spectra.results.records import FAILURES, ExpertSummary, LayerDiagnostics, LayerStatus
+from spectra.results.records import FAILURES, ExpertSummary, LayerDiagnostics, LayerStatus, SkippedTensor
 from spectra.results.words import counted
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 # The range in which a layer counts as well trained; the thresholds of the labels.
 _WELL_TRAINED = (2.0, 6.0)
 
+# Statuses that do not say by themselves what to know about a row.
+_IN_FULL = FAILURES | {LayerStatus.NO_BASE}  # with what to do about it
+_WITH_REASON = _IN_FULL | {LayerStatus.UNCHANGED}
+
 _NOTE_WIDTH = len("under-trained")
+_WIDE = 120  # from here on notes have room
 _NUMBERS_WIDTH = 30  # alpha, its error, distance and tail, with the gaps between them
 
 
@@ -47,7 +53,8 @@ def layer_table(layers: Sequence[LayerDiagnostics], *, width: int, max_rows: int
 
     Args:
         layers: Rows of a report.
-        width: Columns of the terminal. Below 90 the shape is left out, below 70 the stable rank too.
+        width: Columns of the terminal. Below 120 notes are cut to one line, but for layers that failed, below 90 the shape
+            is left out, below 70 the stable rank too.
         max_rows: Most layers shown; a last line counts the rest.
 
     Returns:
@@ -83,18 +90,22 @@ def layer_table(layers: Sequence[LayerDiagnostics], *, width: int, max_rows: int
         ]
         if show_rank:
             cells.append(_number(layer.stable_rank, 1))
-        table.add_row(*cells, Text(_note(layer)), style=_style(layer))
+        note = Text(_note(layer))
+        if width < _WIDE and layer.status not in _IN_FULL:
+            note.no_wrap, note.overflow = True, "ellipsis"
+        table.add_row(*cells, note, style=_style(layer))
     rest = len(ordered) - max_rows
     if rest > 0:
         table.add_row(f"… {counted(rest, 'more layer')}")
     return table
 
 
-def expert_table(summaries: Sequence[ExpertSummary], *, max_rows: int = 20) -> Table:
+def expert_table(summaries: Sequence[ExpertSummary], *, width: int, max_rows: int = 20) -> Table:
     """Make the table of a mixture of experts: one line per layer and weight.
 
     Args:
         summaries: Of a report.
+        width: Columns of the terminal. Below 100 the standard deviation and the stable rank are left out.
         max_rows: Most lines shown; a last line counts the rest.
 
     Returns:
@@ -104,21 +115,48 @@ def expert_table(summaries: Sequence[ExpertSummary], *, max_rows: int = 20) -> T
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("experts of", overflow="fold")
-    for heading in ("experts", "reliable", "alpha mean", "std", "min", "max", "stable rank mean"):
-        table.add_column(heading, justify="right")
+    table.add_column("experts of", no_wrap=True, overflow="ellipsis")
+    shown = {"experts": 7, "reliable": 8, "alpha mean": 10, "std": 6, "min": 6, "max": 6, "stable rank mean": 16}
+    headings = [heading for heading in shown if width >= 100 or heading not in ("std", "stable rank mean")]
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    name_width = max(16, width - sum(shown[heading] + 2 for heading in headings))
     for summary in summaries[:max_rows]:
         alpha, rank = summary.metrics.get("alpha"), summary.metrics.get("stable_rank")
         numbers = (alpha.mean, alpha.std, alpha.min, alpha.max) if alpha else (math.nan,) * 4
         cells = [str(summary.num_experts), str(summary.num_reliable), *(_number(number, 2) for number in numbers)]
-        table.add_row(Text(summary.stack), *cells, _number(rank.mean if rank else math.nan, 1))
+        cells.append(_number(rank.mean if rank else math.nan, 1))
+        chosen = [cell for heading, cell in zip(shown, cells, strict=True) if heading in headings]
+        table.add_row(Text(_shortened(summary.stack, name_width)), *chosen)
     if len(summaries) > max_rows:
         table.add_row(f"… {counted(len(summaries) - max_rows, 'more weight')}")
     return table
 
 
+def skipped_lines(skipped: Sequence[SkippedTensor], *, max_lines: int = 5) -> list[str]:
+    """Say what was left out, one line for each reason; reasons that differ in names only are one.
+
+    Args:
+        skipped: Of a report.
+        max_lines: Most reasons given; a last line counts the tensors of the others. Default 5: the answer is the table.
+
+    Returns:
+        Lines; none if nothing was skipped.
+    """
+    by_reason: dict[str, list[SkippedTensor]] = {}
+    for tensor in skipped:
+        by_reason.setdefault(re.sub(r"'[^']*'", "''", tensor.reason), []).append(tensor)
+    lines = []
+    for first, *others in list(by_reason.values())[:max_lines]:
+        shape = "×".join(map(str, first.shape))
+        more = f" and {len(others)} more" if others else ""
+        lines.append(f"{first.name} ({shape}){more}: {first.reason}")
+    rest = sum(len(tensors) for tensors in list(by_reason.values())[max_lines:])
+    return lines + ([f"… {counted(rest, 'more tensor')}"] if rest else [])
+
+
 def _note(layer: LayerDiagnostics) -> str:
-    if layer.status in FAILURES:
+    if layer.status in _WITH_REASON:
         return f"{layer.status}: {layer.notes}" if layer.notes else str(layer.status)
     if layer.status != LayerStatus.OK:
         return str(layer.status)

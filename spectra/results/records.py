@@ -300,7 +300,7 @@ class Summary:
     """Counts and means over a report's layers; layers without a number enter no mean.
 
     Attributes:
-        num_layers: Rows of the table.
+        num_layers: Weights analysed: rows of the table, and with ``moe="summary"`` the experts that have none.
         num_skipped: Tensors left out, with reasons.
         num_reliable: Fits of good quality.
         num_doubtful: Fits of poor quality.

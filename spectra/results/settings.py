@@ -64,7 +64,7 @@ class AnalysisSettings:
     )
 
     xmin: str | float = _setting(
-        "ks", "where tails start: ks, median, hill, peak, clip, fixed, their compat twins or a number", FIT, metavar="S"
+        "ks", "where tails start: ks, median, hill, peak, clip, peak_compat, clip_compat, fixed or a number", FIT, metavar="S"
     )
     xmin_pos: float = _setting(2.0, "for median: the tail starts at rank n / X", FIT, metavar="X")
     num_tail: int | float | None = _setting(None, "for hill and fixed: tail size, or a fraction below 1", FIT, metavar="K")

@@ -50,7 +50,11 @@ def load(folder: str | os.PathLike[str]) -> Report:
     Raises:
         ResultsError: Not a result folder, an unfinished or damaged one, or of another schema version.
     """
-    path = Path(folder).expanduser()
+    return _loaded(Path(folder).expanduser())[0]
+
+
+def _loaded(path: Path) -> tuple[Report, int]:
+    """Read a result folder, and tell which schema version it was written in."""
     file = path / REPORT
     if not file.is_file():
         if (path / PROGRESS).is_file():
@@ -67,7 +71,7 @@ def load(folder: str | os.PathLike[str]) -> Report:
             f"'{file}' has schema version {version}, this Spectra reads {readable}. Run 'spectra analyze' again."
         )
     try:
-        return _report_from_dict(content, SavedSpectra(path / SPECTRA))
+        return _report_from_dict(content, SavedSpectra(path / SPECTRA)), version
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"'{file}' is damaged: {error}. Run 'spectra analyze' again.") from error
 
@@ -175,8 +179,8 @@ class Run:
         if PROGRESS in names:
             self._resume()
         elif REPORT in names:
-            report = load(self.folder)
-            difference = _difference(_header_of(report), self._header)
+            report, version = _loaded(self.folder)
+            difference = _difference(_header_of(report, version), self._header)
             if difference:
                 raise ResultsError(
                     f"'{self.folder}' holds the result of another analysis ({difference}). "
@@ -290,12 +294,15 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _header_of(report: Report) -> dict[str, Any]:
-    return run_header(report.model, report.settings, version=str(report.environment.get("spectra")))
+def _header_of(report: Report, schema_version: int) -> dict[str, Any]:
+    header = run_header(report.model, report.settings, version=str(report.environment.get("spectra")))
+    return header | {"schema_version": schema_version}
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in words how two run headers differ; empty if they do not."""
+    if old.get("schema_version") != new.get("schema_version"):  # it lacks columns
+        return f"schema version {old.get('schema_version')} there, {new.get('schema_version')} now"
     before, after = old.get("settings", {}), new.get("settings", {})
     changed = [key for key in after if before.get(key) != after[key]]
     if changed:

@@ -16,11 +16,14 @@ def headline(model: ModelInfo, summary: Summary) -> str:
         One line.
     """
     s = summary
-    parts = [f"{counted(s.num_reliable, 'reliable fit')}", f"{s.num_doubtful} doubtful"]
+    num_fits = s.num_layers - s.num_without_fit
+    is_judged = not num_fits or s.num_reliable or s.num_doubtful  # fits of inverse eigenvalues are not
+    parts = [counted(s.num_reliable, "reliable fit"), f"{s.num_doubtful} doubtful"] if is_judged else [counted(num_fits, "fit")]
     parts += [f"{count} {status}" for status, count in s.statuses.items() if status != LayerStatus.OK]
     if s.num_skipped:
         parts.append(f"{counted(s.num_skipped, 'tensor')} skipped")
-    return f"Analysed {counted(s.num_layers, 'layer')} of '{model.name}' ({', '.join(parts)})"
+    base = f" with base '{model.base}'" if model.base else ""
+    return f"Analysed {counted(s.num_layers, 'layer')} of '{model.name}'{base} ({', '.join(parts)})"
 
 
 def conclusion(summary: Summary) -> str:

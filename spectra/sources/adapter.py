@@ -82,6 +82,7 @@ class Adapter:
         saved: Weights that were trained and saved whole.
         refused: Paths of layers that are changed in a way that is not read, with the reason.
         parts: The tensors of the refused layers.
+        base_name: The base model that it says it was trained on; empty where it says none.
     """
 
     location: str
@@ -89,6 +90,7 @@ class Adapter:
     saved: Mapping[str, StoredTensor] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[StoredTensor, ...] = ()
+    base_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,7 @@ def _differences(adapter: Adapter, base: Source | None) -> list[StoredTensor]:
     if adapter.updates and all(_not_low_rank(updates) for updates in adapter.updates.values()):
         raise SourceError(f"adapter '{adapter.location}': {_DORA}.")
     fits = _fitted(adapter, base) if base else {}
+    named = f" '{adapter.base_name}'" if adapter.base_name else ""
     tensors = [_delta(name, updates, fits.get(name)) for name, updates in adapter.updates.items()]
     for name, tensor in adapter.saved.items():
         if name in adapter.updates:
@@ -293,9 +296,9 @@ def _differences(adapter: Adapter, base: Source | None) -> list[StoredTensor]:
         if fit := fits.get(name):
             tensors.append(subtracted(dataclasses.replace(tensor, layout=fit.base.layout), fit.base))
         else:
-            missing = "saved whole, and the base is not there: give it as base"
+            missing = f"saved whole, and the base{named} is not there: give its folder or id as base (--base)"
             tensors.append(without_base(tensor, f"'{base.location}' has no weight of this name" if base else missing))
-    return tensors + [dataclasses.replace(part, unreadable=_refusal(adapter, part.name)) for part in adapter.parts]
+    return tensors + _refused_parts(adapter)
 
 
 def _delta(name: str, updates: tuple[LowRankUpdate, ...], fit: _Fit | None) -> StoredTensor:
@@ -340,7 +343,7 @@ def _factor_tensors(adapter: Adapter) -> list[StoredTensor]:
                 tensors.append(dataclasses.replace(factor, name=f"{layer}.lora_{letter}{ending}", layout=layout, tied_to=None))
     reason = "saved whole, without factors; lora='merged' analyses it"
     whole = [tensor for name, tensor in adapter.saved.items() if name not in adapter.updates]
-    return tensors + [dataclasses.replace(tensor, unreadable=reason) for tensor in whole] + list(adapter.parts)
+    return tensors + [dataclasses.replace(tensor, unreadable=reason) for tensor in whole] + _refused_parts(adapter)
 
 
 def _fitted(adapter: Adapter, base: Source) -> dict[str, _Fit]:
@@ -442,6 +445,13 @@ def _changed(tensor: StoredTensor, names: Sequence[str], fits: Mapping[str, _Fit
             tensor = dataclasses.replace(adapter.saved[name], name=tensor.name, layout=tensor.layout)
     updates = [update for name in names for update in _turned(adapter.updates.get(name, ()), tensor)]
     return merged(tensor, updates) if updates else tensor
+
+
+def _refused_parts(adapter: Adapter) -> list[StoredTensor]:
+    # Not as factors, either: those of a stack of matrices are the factors of many, one below the other.
+    return [
+        dataclasses.replace(part, name=plain_name(part.name), unreadable=_refusal(adapter, part.name)) for part in adapter.parts
+    ]
 
 
 def _refusal(adapter: Adapter, name: str) -> str | None:

@@ -78,20 +78,21 @@ def open_adapter(folder: Path, *, name: str, location: str, mode: str, base: Sou
             f"folder '{folder}' has an {CONFIG} and no weights beside it: looked for {' and '.join(_WEIGHTS)}. Download or "
             "copy them too."
         )
-    adapter = _read(file, config, location)
+    adapter = dataclasses.replace(_read(file, config, location), base_name=str(config.get("base_model_name_or_path") or ""))
     if base is None and (mode in (MERGED, BASE) or (mode == DELTA and adapter.saved)):
         base = _named_base(config, find_base)
         if base is None and mode != DELTA:
             raise SourceError(_missing_base(config, location, mode))
     if mode == FACTORS:
         base = None
+    files = (file, *base.files) if base else (file,)
     return Source(
         name,
         location,
         "safetensors" if file.suffix == ".safetensors" else "torch",
         arranged(adapter, base, mode),
         base.config if base else {},
-        (file, *(base.files if base else ())),
+        files if base is None or base.files else (),  # of a base in memory no file tells whether it changed
         base=base.location if base else "",
         notes=base.notes if base else (),
     )
@@ -125,10 +126,13 @@ def _named_base(config: Mapping[str, Any], find_base: FindBase) -> Source | None
 def _missing_base(config: Mapping[str, Any], location: str, mode: str) -> str:
     named = config.get("base_model_name_or_path")
     if not named:
-        return f"adapter '{location}' names no base model, and lora='{mode}' needs it: give the base's folder or id as base."
+        return (
+            f"adapter '{location}' names no base model, and lora='{mode}' needs it: give the base's folder or id as base "
+            "(--base)."
+        )
     return (
         f"adapter '{location}' was trained on '{named}', which is no local path and not in the hub cache, and lora='{mode}' "
-        f"needs it. Give it as base, or download it first: hf download {named}"
+        f"needs it. Give its folder or id as base (--base), or download it first: hf download {named}"
     )
 
 
@@ -165,7 +169,7 @@ def _read(file: Path, config: Mapping[str, Any], location: str) -> Adapter:
 
 
 def _reason_to_refuse(layer: str, parts: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> str | None:
-    for parameter in config.get("target_parameters") or ():
+    for parameter in _of_type(config, "target_parameters", list):
         module = str(parameter).rpartition(".")[0]
         if layer == module or layer.endswith("." + module):
             return f"an adapter of '{parameter}', a stack of matrices, which is not read yet"
@@ -187,10 +191,17 @@ def _update(layer: str, parts: Mapping[str, StoredTensor], config: Mapping[str, 
     return update
 
 
+def _of_type(config: Mapping[str, Any], key: str, kind: type) -> Any:
+    value = config.get(key) or kind()
+    if not isinstance(value, kind):
+        raise SourceError(f"{CONFIG}: {key} is {value!r}, expected a {kind.__name__}. Copy the whole configuration.")
+    return value
+
+
 def _setting(config: Mapping[str, Any], key: str, patterns: str, layer: str) -> float:
     """Look a number up as peft's ``get_pattern_key`` does: the first pattern that matches the end of the layer's path."""
     value: Any = config.get(key)
-    for pattern, other in (config.get(patterns) or {}).items():
+    for pattern, other in _of_type(config, patterns, dict).items():
         try:
             matches = re.match(rf"(.*\.)?({pattern})$", layer)
         except re.error as error:

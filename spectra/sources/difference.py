@@ -63,7 +63,8 @@ def difference(source: Source, base: Source) -> Source:
     notes = source.notes + base.notes
     if unused:
         notes += (f"{counted(unused)} of the base without a counterpart: {some(unused)}",)
-    files = source.files + base.files
+    # Of a base in memory no file tells whether it changed: then all numbers are compared.
+    files = source.files + base.files if source.files and base.files else ()
     return dataclasses.replace(source, tensors=tuple(tensors), files=files, base=base.location, notes=notes)
 
 

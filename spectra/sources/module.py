@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import SourceError
@@ -17,6 +18,8 @@ from spectra.sources.torch_tensor import dtype_name, row_reader, storage_format,
 
 if TYPE_CHECKING:
     import torch
+
+_ONE_AT_A_TIME = Lock()
 
 
 def open_module(model: torch.nn.Module) -> Source:
@@ -131,7 +134,8 @@ def _effective(module: torch.nn.Module, attribute: str) -> torch.Tensor:
     import torch
 
     parametrizations: Any = module.parametrizations
-    with torch.no_grad(), _evaluating(parametrizations[attribute]):
+    # Two threads that read parts of one weight would restore each other's modes.
+    with _ONE_AT_A_TIME, torch.no_grad(), _evaluating(parametrizations[attribute]):
         weight: torch.Tensor = getattr(module, attribute)
         return weight
 

@@ -99,7 +99,7 @@ class Source:
         format: ``safetensors``, ``torch``, ``module`` or ``mapping``.
         tensors: Every tensor, of any rank and dtype.
         config: The model's ``config.json``, if there is one.
-        files: The files that hold the numbers; empty for a model in memory.
+        files: The files that hold the numbers; empty for a model in memory, and for one over a base in memory.
         base: Location of the base model that was subtracted or adapted, if any.
         notes: What to know about the model as a whole.
     """

@@ -1,14 +1,16 @@
-"""Running a command in this process; a test module ``test_NAME.py`` is about the command ``NAME``."""
+"""Running a command in this process: that of the module's ``COMMAND``; of ``test_NAME.py`` without one it is ``NAME``."""
 
 import pytest
 
 from spectra.cli.main import main
+from tests.models import write_small
 
 
 @pytest.fixture
 def run(capsys, request):
     """Run the command; return exit code, stdout and stderr."""
-    command = request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_")
+    module = request.module
+    command = getattr(module, "COMMAND", module.__name__.rsplit(".", 1)[-1].removeprefix("test_"))
 
     def run(*arguments):
         code = main([command, *map(str, arguments)])
@@ -31,3 +33,9 @@ def refused(run):
         return err.removeprefix("spectra: ").removesuffix("\n")
 
     return refused
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A small checkpoint."""
+    return str(write_small(tmp_path / "tiny.safetensors"))

@@ -215,3 +215,40 @@ def test_the_name_of_the_demo_model_is_no_path():
 
     with pytest.raises(SourceError, match="no file or folder 'demo'"):
         spectra.analyze(Path("demo"))
+
+
+def experts(**changes):
+    """Two experts of two weights each, one by one, and a layer that is none."""
+    rng = np.random.default_rng(0)
+    names = [f"mlp.experts.{number}.{part}.weight" for number in range(2) for part in ("w1", "w2")]
+    return {"dense.weight": rng.standard_normal((40, 30)), **{name: rng.standard_normal((40, 30)) for name in names}, **changes}
+
+
+def test_a_summary_of_experts_names_those_that_failed():
+    broken = experts(**{"mlp.experts.1.w2.weight": np.full((40, 30), np.nan)})
+    report = spectra.analyze(broken, moe="summary")
+    assert [(row.matrix_name, row.status) for row in report.layers] == [("dense", "ok"), ("mlp.experts.1.w2", "nonfinite")]
+    assert [summary.statuses for summary in report.experts] == [{"ok": 2}, {"ok": 1, "nonfinite": 1}]
+    assert (report.summary.num_layers, report.summary.num_failed) == (5, 1)
+
+
+@pytest.mark.parametrize("form", ["one by one", "stacked"])
+def test_pooled_experts_are_one_row_and_have_no_summary(form):
+    stack = np.random.default_rng(0).standard_normal((3, 40, 30))
+    model = experts() if form == "one by one" else {"mlp.experts.down_proj": stack}
+    report = spectra.analyze(model, moe="pool")
+    assert report.experts == ()
+    assert {row.num_matrices for row in report.layers if row.kind == "expert"} == {2 if form == "one by one" else 3}
+
+
+def test_a_name_with_brackets_is_a_pattern_for_itself():
+    stack = np.random.default_rng(0).standard_normal((3, 40, 30))
+    report = spectra.analyze({"mlp.experts.down_proj": stack}, include="mlp.experts.down_proj[1]")
+    assert [row.matrix_name for row in report.layers] == ["mlp.experts.down_proj[1]"]
+
+
+def test_a_model_of_experts_alone_has_a_summary_and_no_rows():
+    stack = np.random.default_rng(0).standard_normal((3, 40, 30))
+    report = spectra.analyze({"mlp.experts.down_proj": stack}, moe="summary")
+    assert (report.layers, report.experts[0].num_experts, report.summary.num_layers) == ((), 3, 3)
+    assert str(report).startswith("Analysed 3 layers")

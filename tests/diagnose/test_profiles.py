@@ -78,9 +78,26 @@ def test_every_setting_says_what_it_means():
         ({"mp_fit": "yes"}, "True or False"),
         ({"min_tail": 3}, "unknown setting"),
         ({"mpfit": True}, "Did you mean 'mp_fit'"),
+        ({"window_rows": 30}, "window_rows belongs to subsample 'farms', which nobody asked for"),
+        ({"window_aspect": 2.0}, "belongs to subsample 'farms'"),
+        ({"windows_per_side": 2}, "belongs to subsample 'farms'"),
+        ({"mp_method": "kde"}, "mp_method belongs to mp_fit and randomize, which nobody asked for"),
+        ({"tw_level": 0.9}, "belongs to mp_fit and randomize"),
+        ({"num_replicas": 2, "mp_fit": True}, "num_replicas belongs to randomize"),
+        ({"inverse": True, "subsample": "farms"}, "inverse and subsample 'farms' exclude each other"),
+        ({"inverse": True, "vectors": True}, "vectors needs xmin among the weight's own eigenvalues, and inverse"),
+        ({"vectors": True, "subsample": "farms"}, "and subsample 'farms' fits others"),
     ],
     ids=str,
 )
 def test_a_setting_that_cannot_be_used_is_refused(changes, message):
     with pytest.raises(spectra.InputError, match=message):
         resolve_settings("default", **changes)
+
+
+def test_what_another_setting_works_with_is_accepted_beside_it():
+    windows = {"subsample": "farms", "window_rows": 20, "window_aspect": 2.0, "windows_per_side": 3}
+    assert resolve_settings("default", **windows).window_rows == 20
+    assert resolve_settings("default", randomize=True, num_replicas=3, tw_level=0.9).num_replicas == 3
+    assert resolve_settings("default", mp_fit=True, mp_method="kde").mp_method == "kde"
+    assert resolve_settings("weightwatcher", mp_method="kde_compat").mp_method == "kde_compat"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import spectra
-from spectra.esd.accelerator import check_device, gram_product, symmetric_eigenvalues
+from spectra.esd.accelerator import check_device, gram_product, shortens_float32, symmetric_eigenvalues
 from tests.models import heavy_tailed
 
 TORCH_CPU = "cpu:0"  # torch's name for what NumPy computes as "cpu"
@@ -49,6 +49,23 @@ def test_a_whole_model_on_a_device_of_torch_has_the_same_rows():
     for ours, theirs in zip(here.layers, there.layers, strict=True):
         assert theirs.alpha == pytest.approx(ours.alpha, rel=1e-9)
         assert theirs.num_tail == ours.num_tail
+
+
+@pytest.mark.parametrize("chosen", ["tf32", "ieee"])
+def test_a_users_choice_of_short_products_costs_no_digits(chosen):
+    # torch 2.9's setting, after which reading the older allow_tf32 raises.
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    if not hasattr(matmul, "fp32_precision"):
+        pytest.skip("torch before 2.9")
+    matrix, before = heavy_tailed(300, 40), matmul.fp32_precision
+    try:
+        matmul.fp32_precision = chosen
+        assert shortens_float32() == (chosen == "tf32")
+        np.testing.assert_allclose(gram_product([matrix], TORCH_CPU), matrix.T @ matrix, rtol=1e-5, atol=1e-3)
+    finally:
+        matmul.fp32_precision = before
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:77", "cuda:-3"])

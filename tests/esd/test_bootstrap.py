@@ -164,3 +164,15 @@ def test_arguments_out_of_range_are_refused():
         ks_pvalue(values, fit_power_law(values), num_samples=0, seed=0)
     with pytest.raises(TooFewEigenvaluesError, match="positive eigenvalues equal"):
         bootstrap_alpha([2.0, 2.0, 2.0], seed=0)
+
+
+@pytest.mark.parametrize("seed", [-1, "seed", 1.5], ids=str)
+def test_a_seed_that_is_none_is_refused(seed):
+    values = np.arange(1.0, 60.0)
+    with pytest.raises(InputError, match="seed: expected a whole number"):
+        bootstrap_alpha(values, seed=seed, num_samples=2)
+
+
+def test_a_number_of_samples_is_whole():
+    with pytest.raises(InputError, match=r"num_samples: expected a whole number of at least 1, got 2\.5"):
+        bootstrap_alpha(np.arange(1.0, 60.0), seed=0, num_samples=2.5)

@@ -168,6 +168,27 @@ def test_arguments_that_cannot_be_used_are_refused(matrix, arguments, message):
         eigenvalues(matrix, **arguments)
 
 
+# Scales: 60 x 40 weights at which float32, their squares or the eigenvalues' digits leave the range of the format.
+@pytest.mark.parametrize("method", ["auto", "gram", "svd"])
+@pytest.mark.parametrize(("precision", "rtol"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("scale", [1e-150, 1e-100, 1e-45, 1e-25, 1e25, 1e100, 1e150])
+def test_any_scale_keeps_the_digits(scale, precision, rtol, method):
+    matrix = np.random.default_rng(0).standard_normal((60, 40))
+    expected = np.linalg.svd(matrix, compute_uv=False)[::-1] ** 2
+    found = eigenvalues(matrix * scale, precision=precision, method=method)
+    np.testing.assert_allclose(found / scale / scale, expected, atol=rtol * expected[-1], rtol=0.0)
+
+
+@pytest.mark.parametrize("method", ["gram", "svd"])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("scale", [1e-310, 1e-160, 2e-155, 5e152, 1e160])
+def test_eigenvalues_that_would_lose_digits_are_refused(scale, precision, method):
+    # At 2e-155 only the smaller eigenvalues are subnormal; at 5e152 only their sum is infinite.
+    matrix = np.random.default_rng(0).standard_normal((60, 40)) * scale
+    with pytest.raises(NonFiniteWeightsError, match="leave the range of float64"):
+        eigenvalues(matrix, precision=precision, method=method)
+
+
 def test_pooling_sorts_and_judges_ranks():
     matrices = [np.diag([1.0, 2.0]), np.diag([3.0, 0.0])]
     pooled = pool([spectrum(reader(m), m.shape) for m in matrices], large=2)

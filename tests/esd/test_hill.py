@@ -20,6 +20,12 @@ def test_estimate_equals_a_plain_loop():
     assert alpha_hill(values, 30) == pytest.approx(1.0 + 30 / total, rel=1e-13)
 
 
+def test_a_tail_wider_than_a_float64_ratio_has_an_exponent():
+    # 601 decades in equal steps: the mean of ln(x / threshold) is half of the tail's width, and half a step more.
+    values = np.logspace(-300.0, 300.0, 601)
+    assert alpha_hill(values, 600) == pytest.approx(1.0 + 1.0 / (np.log(10.0) * 300.5), rel=1e-12)
+
+
 def test_a_constant_tail_has_no_exponent():
     assert np.isnan(alpha_hill(np.ones(10)))
 

@@ -54,7 +54,9 @@ def test_fit_equals_powerlaw_1_5(case):
 
 
 # H3: powerlaw 2.x, live, with its range of alpha opened; it never tries the two largest values as xmin.
-@pytest.mark.parametrize("case", [c for c in CASES if c["size"] <= 500], ids=named)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.slow if c["size"] > 500 else (), id=named(c)) for c in CASES]
+)
 def test_fit_equals_powerlaw_2_with_its_range_opened(case):
     import powerlaw
 
@@ -67,6 +69,7 @@ def test_fit_equals_powerlaw_2_with_its_range_opened(case):
         pytest.skip("powerlaw 2 does not try the two largest values")
     assert fit.xmin_index == np.argmin(np.abs(data - theirs.xmin))
     assert fit.alpha == pytest.approx(theirs.alpha, rel=1e-12)
+    assert fit.alpha_std_error == pytest.approx(theirs.sigma, rel=1e-12)
     assert fit.ks_distance == pytest.approx(theirs.D, abs=1e-12)
 
 
@@ -154,6 +157,16 @@ def test_a_fixed_xmin_is_used_as_it_is():
     assert fit.alpha == pytest.approx(1.0 + len(tail) / np.log(tail / 2.0).sum(), rel=1e-14)
     assert fit.xmin == 2.0
     assert fit.num_tail == len(tail)
+
+
+@pytest.mark.parametrize("xmin", [1e-190, "median", "hill", "ks"])
+def test_a_spectrum_wider_than_a_float64_ratio_is_fitted(xmin):
+    # 401 decades in equal steps: over the tail ln(x / xmin) is uniform on [0, L], its mean L / 2 to one part in its size.
+    values = np.logspace(-200.0, 200.0, 4001)
+    fit = fit_power_law(values, xmin)
+    expected = 1.0 + 2.0 / np.log(10.0) / (200.0 - np.log10(fit.xmin))
+    assert fit.alpha == pytest.approx(expected, rel=1e-5)
+    assert 0.0 < fit.ks_distance < 1.0
 
 
 @pytest.mark.parametrize("num_tail", [40, 0.2])

@@ -166,6 +166,16 @@ def test_arguments_out_of_range_are_refused(arguments, message):
         draw([structured()], **arguments)
 
 
+@pytest.mark.parametrize("scale", [1e-150, 1e140])
+def test_deviations_over_replicas_scale_where_their_squares_do_not(scale):
+    values = draw([structured()], num_replicas=5)
+    ordinary = compare_randomized(values[0], values, (60, 40))
+    scaled = compare_randomized(values[0] * scale**2, [v * scale**2 for v in values], (60, 40))
+    assert ordinary.rand_lambda_max_std == pytest.approx(np.std([v[-1] for v in values], ddof=1), rel=1e-12)
+    assert scaled.rand_lambda_max_std / scale / scale == pytest.approx(ordinary.rand_lambda_max_std, rel=1e-10)
+    assert scaled.rand_distance_std == pytest.approx(ordinary.rand_distance_std, rel=1e-8)
+
+
 def test_another_number_of_eigenvalues_is_refused():
     with pytest.raises(InputError, match="'layer': expected 7 eigenvalues, its matrices have 40"):
         randomized_spectra(lambda: [structured()], seed=0, name="layer", num_eigenvalues=7)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectra import InputError, eigenvalues, fit_power_law
+from spectra import InputError, eigenvalues, farms_eigenvalues, fit_power_law
 from spectra.esd.reliability import MIN_STANDARD_ERRORS, random_log_excess, reliability_notes, tail_excess
 from tests.fixtures_htsr import ANSWERS
 from tests.strategies import spectra
@@ -151,3 +151,38 @@ def test_a_tail_that_is_not_there_is_refused(num_tail):
 def test_a_share_outside_the_table_is_refused(share):
     with pytest.raises(InputError, match="share: expected a number in"):
         random_log_excess(share)
+
+
+# The study's conditions on spectra it did not have: many small matrices pooled. The ends of their spectra are no tail.
+@pytest.mark.parametrize(("side", "number"), [(2, 500), (4, 288), (16, 288), (64, 128)])
+def test_pooled_noise_is_not_called_reliable(side, number):
+    rng = np.random.default_rng(side)
+    without = 0
+    for _ in range(10):
+        values = np.linalg.svd(rng.standard_normal((number, side, side)), compute_uv=False).ravel() ** 2
+        fit = fit_power_law(values, num_matrices=number)
+        assert not fit.is_reliable
+        assert (f"{fit.num_tail} tail values of {number} matrices" in str(fit)) == (fit.num_tail < number)
+        without += fit_power_law(values).is_reliable
+    assert without > 0  # else the condition would not be needed
+
+
+@pytest.mark.parametrize("windows_per_side", [None, 9])
+def test_windows_of_noise_are_not_called_reliable(windows_per_side):
+    for seed in range(4):
+        noise = np.random.default_rng(seed).standard_normal((256, 256))
+        found = farms_eigenvalues(noise, window_rows=64, windows_per_side=windows_per_side)
+        assert not fit_power_law(found.eigenvalues, num_matrices=found.num_windows).is_reliable
+
+
+def test_a_tail_that_every_matrix_has_is_reliable_when_pooled():
+    rng = np.random.default_rng(0)
+    pareto = (1.0 - rng.random((9, 64))) ** (-1.0 / 1.2)  # alpha 2.2
+    fit = fit_power_law(pareto.ravel(), num_matrices=9)
+    assert fit.is_reliable
+    assert fit == fit_power_law(pareto.ravel())  # nothing else depends on it
+
+
+def test_a_number_of_matrices_below_one_is_refused():
+    with pytest.raises(InputError, match="num_matrices: expected at least 1, got 0"):
+        fit_power_law([1.0, 2.0, 3.0], num_matrices=0)

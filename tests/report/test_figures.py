@@ -105,3 +105,50 @@ def test_the_users_matplotlib_settings_stay_as_they_were(report):
     before = dict(matplotlib.rcParams)
     figures.esd(report, "embed")
     assert dict(matplotlib.rcParams) == before
+
+
+def labels_of(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_experts_of_a_weight_are_one_series_and_parts_of_a_fused_weight_several():
+    rng = np.random.default_rng(0)
+    model = {f"h.{b}.experts.{e}.w1.weight": rng.standard_normal((40, 30)) for b in range(2) for e in range(20)}
+    model |= {f"h.{b}.in_proj_weight": rng.standard_normal((90, 30)) for b in range(2)}
+    figure = figures.alpha_by_depth(spectra.analyze(model))
+    assert labels_of(figure) == ["experts.*.w1", "in_proj_weight.q", "in_proj_weight.k", "in_proj_weight.v"]
+
+
+def test_one_block_has_one_tick():
+    model = {name: value for name, value in transformer(blocks=1).items() if name.startswith("layers")}
+    axes = figures.alpha_by_depth(spectra.analyze(model)).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0"]
+
+
+def test_inverse_fits_are_drawn_as_what_they_are():
+    report = spectra.analyze(transformer(), inverse=True)
+    axes = figures.esd(report, "embed").axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (r"inverse eigenvalue $1/\lambda$", r"density $\rho(1/\lambda)$")
+    by_depth = figures.alpha_by_depth(report).axes[0]
+    assert by_depth.get_ylabel().endswith(r"of $1/\lambda$")
+    assert len(by_depth.patches) == 0  # no band of well-trained layers
+    scatters = [points for points in by_depth.collections if points.get_zorder() == 3]
+    assert all(points.get_facecolors()[:, :3].min() < 1.0 for points in scatters)  # not hollow: nobody doubts them
+
+
+def test_null_values_are_left_out_of_the_eigenvalues_and_not_of_their_inverses():
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((60, 40)) @ np.diag([1.0] * 30 + [0.0] * 10)
+    for settings in ({}, {"inverse": True}):
+        report = spectra.analyze({"a.weight": matrix}, **settings)
+        label = figures.esd(report, "a").axes[0].get_legend().get_texts()[0].get_text()
+        assert label.startswith("30 eigenvalues")
+
+
+def test_an_expert_without_a_row_is_refused():
+    rng = np.random.default_rng(0)
+    report = spectra.analyze(
+        {f"experts.{e}.w1.weight": rng.standard_normal((40, 30)) for e in range(3)} | transformer(), moe="summary"
+    )
+    with pytest.raises(InputError, match="'experts.1.w1' has no row in this report. Analyse with moe='per_expert'"):
+        figures.esd(report, "experts.1.w1")

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 import spectra
-from spectra.report.table import layer_table, worst_first
+from spectra.report.table import expert_table, layer_table, skipped_lines, worst_first
+from spectra.results.records import SkippedTensor
 from spectra.results.words import conclusion, counted, headline
 
 
@@ -60,5 +61,43 @@ def test_two_sentences_say_it_all(report):
     assert "no layer could be fitted" in conclusion(spectra.analyze({"zero.weight": np.zeros((20, 20))}).summary)
 
 
+def test_the_headline_names_the_base_of_a_difference():
+    weights = {"a.weight": np.diag(np.arange(1.0, 41.0))}
+    report = spectra.analyze(weights, base={"a.weight": np.eye(40)})
+    assert headline(report.model, report.summary).startswith("Analysed 1 layer of 'mapping' with base 'mapping of 1 tensors' (")
+
+
 def test_counts_agree_with_their_nouns():
     assert (counted(1, "layer"), counted(2, "layer"), counted(0, "fit")) == ("1 layer", "2 layers", "0 fits")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 119])
+def test_a_doubtful_fit_takes_one_line_of_a_narrow_terminal(width):
+    rng = np.random.default_rng(0)
+    doubtful = spectra.analyze({f"blocks.{i}.self_attention.output.weight": rng.standard_normal((40, 30)) for i in range(5)})
+    assert {len(row.notes) > 20 for row in doubtful.layers} == {True}
+    assert len(rendered(doubtful, width).splitlines()) == 6
+    assert max(map(len, rendered(doubtful, width).splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_table_of_experts_takes_one_line_each(width):
+    rng = np.random.default_rng(0)
+    name = "model.layers.{}.block_sparse_moe.experts.{}.gate_projection.weight"
+    report = spectra.analyze({name.format(i, e): rng.standard_normal((40, 30)) for i in range(3) for e in range(2)})
+    out = io.StringIO()
+    Console(file=out, width=width).print(expert_table(report.experts, width=width))
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= width
+    assert all(line.split()[0].endswith("experts.*.gate_projection"[-14:]) for line in lines[1:])
+    assert ("stable rank mean" in lines[0]) == (width >= 100)
+
+
+def test_reasons_to_skip_that_differ_in_names_only_are_one_line():
+    skipped = [SkippedTensor(f"{i}.scales", (2, 3), "float16", f"stored with '{i}.weight'") for i in range(3)]
+    others = [SkippedTensor(f"{i}.mask", (2, 3), "int64", f"reason {i}") for i in range(7)]
+    lines = skipped_lines(skipped + others)
+    assert lines[:2] == ["0.scales (2×3) and 2 more: stored with '0.weight'", "0.mask (2×3): reason 0"]
+    assert lines[4:] == ["3.mask (2×3): reason 3", "… 3 more tensors"]
+    assert skipped_lines([]) == []

@@ -2,10 +2,12 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,3 +270,72 @@ def test_force_leaves_nothing_of_the_earlier_result_beside_an_unfinished_one(tmp
     with pytest.raises(KeyboardInterrupt):
         spectra.analyze(weights(), xmin="hill", output=tmp_path / "out", force=True, progress=stop)
     assert os.listdir(tmp_path / "out") == ["progress.jsonl"]
+
+
+def fused(folder, heads):
+    folder.mkdir(exist_ok=True)
+    config = {"model_type": "gpt_neox", "num_attention_heads": heads, "hidden_size": 64}
+    (folder / "config.json").write_text(json.dumps(config))
+    if not (folder / "model.safetensors").exists():
+        matrix = np.random.default_rng(0).standard_normal((192, 64)).astype(np.float32)
+        save_file({"attention.query_key_value.weight": matrix}, folder / "model.safetensors")
+    return folder
+
+
+def test_a_result_is_not_returned_for_a_configuration_that_splits_weights_otherwise(tmp_path):
+    spectra.analyze(fused(tmp_path / "model", heads=4), output=tmp_path / "out")
+    with pytest.raises(ResultsError, match="files that changed since"):
+        spectra.analyze(fused(tmp_path / "model", heads=8), output=tmp_path / "out")
+
+
+def test_a_result_is_not_returned_for_a_base_in_memory_that_changed_in_the_middle(tmp_path):
+    model = {name: value for name, value in weights().items() if name != "ids"}
+    save_file(model, tmp_path / "model.safetensors")
+    base = {name: value * 0.5 for name, value in model.items()}
+    first = spectra.analyze(tmp_path / "model.safetensors", base=base, output=tmp_path / "out")
+    assert same(spectra.analyze(tmp_path / "model.safetensors", base=base, output=tmp_path / "out").layers, first.layers)
+    base["block.2.fc.weight"][20, 3] += 1.0
+    with pytest.raises(ResultsError, match="changed since"):
+        spectra.analyze(tmp_path / "model.safetensors", base=base, output=tmp_path / "out")
+
+
+@pytest.mark.parametrize("settings", [{"moe": "summary"}, {"inverse": True}, {"subsample": "farms"}], ids=str)
+def test_a_finished_folder_of_any_mode_is_returned_and_an_interrupted_one_continued(tmp_path, settings):
+    model = weights() | {f"experts.{i}.w1.weight": weights()[f"block.{i}.fc.weight"] for i in range(3)}
+    whole = spectra.analyze(model, output=tmp_path / "whole", **settings)
+    assert same(spectra.analyze(model, output=tmp_path / "whole", **settings).layers, whole.layers)
+
+    def stop(progress):
+        if progress.num_done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spectra.analyze(model, output=tmp_path / "part", progress=stop, workers=1, **settings)
+    continued = spectra.analyze(model, output=tmp_path / "part", **settings)
+    assert same(continued.layers, whole.layers)
+    assert same(continued.experts, whole.experts)
+    assert same(continued.summary, whole.summary)
+
+
+# Written by the last commit of schema version 1 (eec325b) from schema_1_model(): never to be made anew.
+SCHEMA_1_FOLDER = Path(__file__).parents[1] / "data" / "schema_1"
+
+
+def schema_1_model():
+    matrix = np.random.default_rng(0).standard_normal((60, 20)).astype(np.float32)
+    return {"embed.weight": matrix, "zero.weight": np.zeros((12, 9), np.float32), "ids": np.arange(6).reshape(2, 3)}
+
+
+def test_a_result_of_schema_version_1_is_read():
+    old, new = spectra.load(SCHEMA_1_FOLDER), spectra.analyze(schema_1_model())
+    assert [(row.matrix_name, row.status) for row in old.layers] == [("embed", "ok"), ("zero", "zero")]
+    assert old.layers[0].alpha == pytest.approx(new.layers[0].alpha, rel=1e-12)
+    assert (old.layers[0].num_erg, new.layers[0].num_erg is None) == (None, False)  # a column of version 2
+    assert old.settings.moe == "per_expert"
+    assert list(csv.DictReader(old.to_csv().splitlines()))[1]["status"] == "zero"
+
+
+def test_a_result_of_schema_version_1_is_not_returned_for_an_analysis_of_today(tmp_path):
+    shutil.copytree(SCHEMA_1_FOLDER, tmp_path / "out")
+    with pytest.raises(ResultsError, match="another analysis .schema version 1 there, 2 now"):
+        spectra.analyze(schema_1_model(), output=tmp_path / "out")

@@ -6,7 +6,7 @@ import torch
 from safetensors.numpy import load_file
 
 from spectra import SourceError
-from spectra.esd.low_rank import low_rank_spectra, low_rank_spectrum
+from spectra.esd.low_rank import low_rank_spectrum
 from spectra.sources import open_source
 from tests.adapters import (
     CASES,
@@ -78,7 +78,7 @@ def test_the_spectra_of_a_convolution_come_from_its_kernel_positions():
     model = adapted(resnet, target_modules=["convolution"])
     tensor = open_source(model).tensors[1]
     left, right = tensor.factors()
-    found = low_rank_spectra(left, right, num_positions=9)
+    found = [low_rank_spectrum(left, right.reshape(4, 16, 9)[:, :, position]) for position in range(9)]
     weight = whole(tensor)
     assert weight.shape == (16, 16, 3, 3)
     for position in range(9):
@@ -131,7 +131,7 @@ def test_base_lists_the_adapted_weights_of_the_base(case, tmp_path):
 def test_weights_saved_whole_need_the_base_for_their_difference(tmp_path):
     adapter, _, _ = folders(llama, tmp_path, target_modules=["q_proj"], modules_to_save=["lm_head"])
     head = rows(open_source(adapter))["lm_head.weight"]
-    assert head.no_base == "saved whole, and the base is not there: give it as base"
+    assert head.no_base == "saved whole, and the base is not there: give its folder or id as base (--base)"
     factors = rows(open_source(adapter, lora="factors"))["lm_head.weight"]
     assert factors.unreadable == "saved whole, without factors; lora='merged' analyses it"
 

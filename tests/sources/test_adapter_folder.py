@@ -70,7 +70,7 @@ def test_the_delta_of_dora_is_refused(tmp_path):
 def test_adapters_of_stacked_experts_are_listed_with_a_reason(tmp_path):
     options = {"target_modules": ["q_proj"], "target_parameters": ["mlp.experts.gate_up_proj"]}
     adapter, base, model = folders(mixtral, tmp_path, **options)
-    for source in (open_source(adapter, base=base), open_source(model)):
+    for source in (open_source(adapter, base=base), open_source(model), open_source(adapter, lora="factors")):
         reasons = [tensor.unreadable for tensor in source.tensors if "experts" in tensor.name]
         assert len(reasons) == 4
         assert all("an adapter of" in reason and "which is not read yet" in reason for reason in reasons)

@@ -222,7 +222,7 @@ def test_a_live_model_is_compared_with_a_file(tmp_path):
     assert all(tensor.no_base is None for tensor in found.tensors)
     assert all(whole(tensor) == pytest.approx(0.5, abs=1e-6) for tensor in found.tensors)
     assert found.tensors[0].layout.kind == "embedding"
-    assert found.files == (base,)
+    assert found.files == ()  # of the live half no file tells whether it changed
 
 
 def test_an_encoder_is_compared_with_the_encoder_inside_a_model_with_a_head():

@@ -1,4 +1,5 @@
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -143,6 +144,33 @@ def test_analysing_a_parametrised_model_changes_nothing_in_it(kind, training):
     assert [module.training for module in model.modules()] == modes
     assert [set(vars(module)) for module in model.modules()] == attributes
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+class SlowlyScaled(nn.Module):
+    """A parametrisation that notes in which mode it computes, and takes so long that two threads meet in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.modes = []
+
+    def forward(self, weight):
+        self.modes.append(self.training)
+        for _ in range(20):
+            weight @ weight.T
+        self.modes.append(self.training)
+        return 2.0 * weight
+
+
+def test_threads_that_read_one_parametrised_weight_leave_its_mode_alone():
+    layer = nn.Linear(64, 64).train()
+    slow = SlowlyScaled()
+    nn.utils.parametrize.register_parametrization(layer, "weight", slow)
+    (stored,) = (tensor for tensor in open_source(layer).tensors if tensor.name == "weight")
+    slow.modes.clear()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda start: stored.read(start, start + 1), list(range(64)) * 4))
+    assert set(slow.modes) == {False}
+    assert slow.training
 
 
 # torch's own compiler, when it is first imported, uses a decorator that torch deprecates.

@@ -55,11 +55,12 @@ def alpha_by_depth(report: Report, *, wide: bool = False) -> Figure:
     roles = list(dict.fromkeys(point.role for point in points))
     with style():
         figure, axes = new_figure(wide=wide, aspect=0.72 if wide else 0.72 + 0.06 * ((len(roles) + 1) // 2))
-        axes.axhspan(2.0, 6.0, color="0.93", zorder=0, linewidth=0)
+        if not report.settings.inverse:  # where well-trained layers are: known of eigenvalues, not of their inverses
+            axes.axhspan(2.0, 6.0, color="0.93", zorder=0, linewidth=0)
         for number, role in enumerate(roles):
             _draw_series(axes, [p for p in points if p.role == role], number)
         axes.set_xlabel(depth_label)
-        axes.set_ylabel(r"power-law exponent $\alpha$")
+        axes.set_ylabel(r"power-law exponent $\alpha$" + (r" of $1/\lambda$" if report.settings.inverse else ""))
         axes.set_ylim(bottom=min(1.0, min(point.layer.alpha for point in points)))
         axes.xaxis.get_major_locator().set_params(integer=True)
         _name_the_ends(axes, points)
@@ -77,7 +78,7 @@ def _draw_series(axes: Any, points: Sequence[_Point], number: int) -> None:
     color, marker = COLORS[number % len(COLORS)], MARKERS[(number + number // len(COLORS)) % len(MARKERS)]
     depths, alphas = [p.depth for p in points], [p.layer.alpha for p in points]
     errors = [p.layer.alpha_std_error for p in points]
-    fills = [color if p.layer.fit_quality == "good" else "white" for p in points]
+    fills = ["white" if p.layer.fit_quality == "poor" else color for p in points]
     # A line along the depth; layers beside the stack share a depth and are not joined.
     line = "-" if len(set(depths)) == len(depths) else "none"
     axes.errorbar(depths, alphas, yerr=errors, linestyle=line, color=color, linewidth=0.7, elinewidth=0.5, alpha=0.6, zorder=2)
@@ -87,7 +88,7 @@ def _draw_series(axes: Any, points: Sequence[_Point], number: int) -> None:
 
 def _points(layers: Sequence[LayerDiagnostics]) -> tuple[list[_Point], str]:
     fitted = [(place, layer) for place, layer in enumerate(layers, 1) if layer.status == LayerStatus.OK]
-    matches = [_NUMBERED.match(layer.layer_name) for _, layer in fitted]
+    matches = [_NUMBERED.match(_weight_name(layer)) for _, layer in fitted]
     stacks = Counter(match["stack"] for match in matches if match)
     stack, size = stacks.most_common(1)[0] if stacks else ("", 0)
     if 2 * size <= len(fitted):
@@ -106,6 +107,14 @@ def _points(layers: Sequence[LayerDiagnostics]) -> tuple[list[_Point], str]:
     return points, "block"
 
 
+def _weight_name(layer: LayerDiagnostics) -> str:
+    """Name a series: the parts of a fused weight are several, all experts and all heads of a weight are one."""
+    if layer.stack:
+        return layer.stack
+    part = layer.part.split(" ")[0]  # 'q', or 'q head 3'
+    return f"{layer.layer_name}.{part}" if part.isidentifier() and part != "head" else layer.layer_name
+
+
 def _name_the_ends(axes: Any, points: Sequence[_Point]) -> None:
     ends = {point.depth: point.end for point in points if point.end}
     if ends:
@@ -113,6 +122,8 @@ def _name_the_ends(axes: Any, points: Sequence[_Point]) -> None:
         step = max(1, math.ceil(len(inside) / _MOST_BLOCK_TICKS))
         ticks = sorted([*inside[::step], *ends])
         axes.set_xticks(ticks, [ends.get(tick, f"{tick:.0f}") for tick in ticks])
+    elif len({point.depth for point in points}) == 1:
+        axes.set_xticks([points[0].depth])
 
 
 def _role_by_place(layer: LayerDiagnostics, match: re.Match[str] | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ FloatArray = NDArray[np.float64]
 # Enough bins that a tail of ten values shows its slope, few enough that a bulk of hundreds is no comb.
 _BINS_PER_DECADE, _BINS_IN_TAIL, _MOST_BINS = 12, 6, 60
 _RANGE_BELOW_TAIL = 100.0
+_FEW_DECADES = 1.5
 
 
 def default_layer(report: Report) -> str:
@@ -62,8 +63,12 @@ def esd(report: Report, layer_name: str, *, wide: bool = False) -> Figure:
         InputError: No such layer, or one without positive eigenvalues.
     """
     eigenvalues = report.eigenvalues(layer_name)
-    layer = next(row for row in report.layers if row.matrix_name == layer_name)
-    positive = eigenvalues[layer.num_null or 0 :]
+    layer = next((row for row in report.layers if row.matrix_name == layer_name), None)
+    if layer is None:  # the spectra of all experts are kept
+        raise InputError(f"'{layer_name}' has no row in this report. Analyse with moe='per_expert' to draw one expert.")
+    # Counted among the weight's own eigenvalues; inverses and those of windows are others.
+    num_null = (layer.num_null or 0) if len(eigenvalues) == layer.num_eigenvalues and not report.settings.inverse else 0
+    positive = eigenvalues[num_null:]
     positive = positive[positive > 0.0]
     if len(positive) == 0:
         raise InputError(f"layer '{layer_name}' has no positive eigenvalue to draw: its status is '{layer.status}'.")
@@ -73,7 +78,8 @@ def esd(report: Report, layer_name: str, *, wide: bool = False) -> Figure:
         figure, axes = new_figure(wide=wide)
         counts, _ = np.histogram(positive, bins=edges)
         density = counts / np.diff(edges) / len(positive)
-        label = f"{len(positive)} eigenvalues" + (f", {num_left} left of the axis" if num_left else "")
+        what = f"eigenvalues of {layer.num_windows} windows" if layer.num_windows else "eigenvalues"
+        label = f"{len(positive)} {what}" + (f", {num_left} left of the axis" if num_left else "")
         axes.stairs(density, edges, fill=True, color=COLORS[0], alpha=0.35, linewidth=0, label=label)
         axes.stairs(density, edges, color=COLORS[0], linewidth=0.8)
         if layer.status == LayerStatus.OK:
@@ -83,8 +89,10 @@ def esd(report: Report, layer_name: str, *, wide: bool = False) -> Figure:
         filled = density[density > 0.0]
         axes.set_xlim(edges[0], edges[-1] * (edges[-1] / edges[0]) ** 0.03)
         axes.set_ylim(filled.min() / 4.0, filled.max() * 8.0)
-        axes.set_xlabel(r"eigenvalue $\lambda$")
-        axes.set_ylabel(r"density $\rho(\lambda)$")
+        _few_labels(axes.xaxis, math.log10(edges[-1] / edges[0]))
+        symbol = r"1/\lambda" if report.settings.inverse else r"\lambda"
+        axes.set_xlabel(rf"{'inverse ' if report.settings.inverse else ''}eigenvalue ${symbol}$")
+        axes.set_ylabel(rf"density $\rho({symbol})$")
         figure.suptitle(layer_name, x=0.02, ha="left", fontsize=8, parse_math=False)
         axes.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none")
     return figure
@@ -101,6 +109,16 @@ def _edges(positive: FloatArray, layer: LayerDiagnostics) -> FloatArray:
     tail_span = math.log10(layer.xmax / layer.xmin) if layer.status == LayerStatus.OK else span
     width = min(1.0 / _BINS_PER_DECADE, max(tail_span / _BINS_IN_TAIL, span / _MOST_BINS))
     return np.geomspace(first, last * (1.0 + 1e-12), max(4, round(span / width)) + 1)
+
+
+def _few_labels(axis: Any, decades: float) -> None:
+    """Label powers of ten and, where there are few of them, twice and five times these: more run into each other."""
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+
+    axis.set_minor_formatter(NullFormatter())
+    if decades < _FEW_DECADES:
+        axis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+        axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(math.inf, math.inf)))
 
 
 def _draw_fit(axes: object, layer: LayerDiagnostics, num_positive: int) -> None:

@@ -1,0 +1,51 @@
+"""What a power-law fit is called with: the same for a layer's own spectrum and for its resampled ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spectra.esd.eigenvalues import Spectrum
+from spectra.results.settings import AnalysisSettings
+
+# WeightWatcher 0.7.7's rule for short spectra: bias-corrected, at least 8 values in the tail.
+_SMALL_SAMPLE, _SMALL_SAMPLE_MIN_TAIL = 20, 8
+
+
+def fit_arguments(fitted: Spectrum, settings: AnalysisSettings) -> dict[str, Any]:
+    """Return the keyword arguments of :func:`spectra.fit_power_law`, beside ``xmin``.
+
+    Args:
+        fitted: The spectrum.
+        settings: Resolved settings.
+
+    Returns:
+        The arguments.
+    """
+    # Inverses have been taken of what counts as no zero, so that all of them count.
+    null_threshold = 0.0 if settings.inverse else null_threshold_of(fitted, settings)
+    num_values = len(fitted.eigenvalues) - int(np.searchsorted(fitted.eigenvalues, null_threshold, side="right"))
+    small = settings.small_sample_rule and num_values < _SMALL_SAMPLE
+    return {
+        "xmin_pos": settings.xmin_pos,
+        "num_tail": settings.num_tail,
+        "max_fingers": settings.max_fingers,
+        "finger_threshold": settings.finger_threshold,
+        "min_tail": _SMALL_SAMPLE_MIN_TAIL if small else settings.min_tail,
+        "null_threshold": null_threshold,
+        "bias_correction": small,
+    }
+
+
+def null_threshold_of(spectrum: Spectrum, settings: AnalysisSettings) -> float:
+    """Return the value up to which eigenvalues stay out of a fit.
+
+    Args:
+        spectrum: The spectrum.
+        settings: Resolved settings.
+
+    Returns:
+        The profile's threshold, or that of the arithmetic.
+    """
+    return spectrum.null_threshold if settings.evals_threshold is None else settings.evals_threshold
