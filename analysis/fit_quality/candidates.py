@@ -52,10 +52,10 @@ def excess(values: Array, num_tail: int, max_share: float = MAX_SHARE, aspect_ra
     return float((np.log(tail / tail[0]).mean() / expected - 1.0) * np.sqrt(size))
 
 
-def describe(values: Array, aspect_ratio: float, strategy: str = "ks") -> dict[str, Any] | None:
+def describe(values: Array, aspect_ratio: float, strategy: str = "ks", num_matrices: int = 1) -> dict[str, Any] | None:
     """Fit a spectrum and compute all candidates; ``None`` where no fit is possible (an answer that no one relies on)."""
     try:
-        fit = spectra.fit_power_law(values, strategy, null_threshold=1e-14 * values[-1])
+        fit = spectra.fit_power_law(values, strategy, null_threshold=1e-14 * values[-1], num_matrices=num_matrices)
     except spectra.TooFewEigenvaluesError:
         return None
     values = values[fit.num_null :]
@@ -71,6 +71,7 @@ def describe(values: Array, aspect_ratio: float, strategy: str = "ks") -> dict[s
         "ks_distance": d,
         "num_tail": k,
         "num_values": n,
+        "num_matrices": num_matrices,
         "in_package": fit.is_reliable,
         "before": d <= 0.15 and k >= 10 and fit.xmin_index - fit.num_null >= 0.01 * n,
         "excess": excess(values, k),
@@ -89,12 +90,13 @@ def describe(values: Array, aspect_ratio: float, strategy: str = "ks") -> dict[s
     }
 
 
-def passes(row: dict[str, Any], *, ks: bool = True, tail: bool = True, longer: bool = True) -> bool:
+def passes(row: dict[str, Any], *, ks: bool = True, tail: bool = True, longer: bool = True, each: bool = True) -> bool:
     """Apply the rule, or what is left of it without some of its parts."""
     return (
         (not ks or row["ks_distance"] <= MAX_KS_DISTANCE)
         and (not tail or row["num_tail"] >= MIN_TAIL)
         and (not longer or row["excess"] > MIN_STANDARD_ERRORS)
+        and (not each or row["num_tail"] >= row["num_matrices"])
     )
 
 

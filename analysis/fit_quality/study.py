@@ -122,9 +122,18 @@ def model_rows(model: Any, name: str) -> list[Row]:
 def _described(values: Any, aspect_ratio: float, **where: Any) -> list[Row]:
     found = []
     for strategy in STRATEGIES:
-        row = describe(values, aspect_ratio, strategy)
+        shape = where["shape"]
+        row = describe(values, aspect_ratio, strategy, shape[2] if len(shape) == 3 else 1)
         # Without a fit there is nothing to rely on; the matrix counts in the denominator all the same.
-        empty = {"alpha": np.nan, "ks_distance": 1.0, "num_tail": 0, "excess": -np.inf, "before": False, "in_package": False}
+        empty = {
+            "alpha": np.nan,
+            "ks_distance": 1.0,
+            "num_tail": 0,
+            "num_matrices": 1,
+            "excess": -np.inf,
+            "before": False,
+            "in_package": False,
+        }
         found.append({**(row or empty), "strategy": strategy, **where})
     return found
 
@@ -236,10 +245,11 @@ def ablations(noise: list[Row], trained: list[Row], planted: list[Row]) -> dict[
     """Leave out one part of the rule at a time."""
     found = {}
     for name, parts in (
-        ("all three", {}),
+        ("all four", {}),
         ("without KS distance", {"ks": False}),
         ("without tail size", {"tail": False}),
         ("without excess", {"longer": False}),
+        ("without a value for each matrix", {"each": False}),
     ):
         found[name] = {
             "held-out noise": rate(noise, lambda row, parts=parts: passes(row, **parts))["rate"],  # type: ignore[misc]

@@ -13,8 +13,12 @@ from spectra.results.settings import AnalysisSettings
 _SMALL_SAMPLE, _SMALL_SAMPLE_MIN_TAIL = 20, 8
 
 
+# What WeightWatcher fits by itself; for the other strategies it calls powerlaw, which has no such rule.
+_WITH_SMALL_SAMPLE_RULE = ("ks", "clip", "clip_compat")
+
+
 def fit_arguments(fitted: Spectrum, settings: AnalysisSettings) -> dict[str, Any]:
-    """Return the keyword arguments of :func:`spectra.fit_power_law`, beside ``xmin``.
+    """Return the keyword arguments of :func:`spectra.fit_power_law`, beside ``xmin`` and ``num_matrices``.
 
     Args:
         fitted: The spectrum.
@@ -26,7 +30,7 @@ def fit_arguments(fitted: Spectrum, settings: AnalysisSettings) -> dict[str, Any
     # Inverses have been taken of what counts as no zero, so that all of them count.
     null_threshold = 0.0 if settings.inverse else null_threshold_of(fitted, settings)
     num_values = len(fitted.eigenvalues) - int(np.searchsorted(fitted.eigenvalues, null_threshold, side="right"))
-    small = settings.small_sample_rule and num_values < _SMALL_SAMPLE
+    small = settings.small_sample_rule and num_values < _SMALL_SAMPLE and settings.xmin in _WITH_SMALL_SAMPLE_RULE
     return {
         "xmin_pos": settings.xmin_pos,
         "num_tail": settings.num_tail,

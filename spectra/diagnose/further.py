@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from spectra.diagnose.fit_arguments import fit_arguments
+from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
 from spectra.diagnose.spectra_of import Found, scale_of
 from spectra.errors import InputError, SpectraError
 from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision
@@ -36,24 +36,24 @@ def further_columns(
         Columns by name, and notes. A diagnostic that does not apply to this weight leaves its columns empty and a note.
     """
     values = found.whole.eigenvalues
+    notes: list[str] = []
     wanted: list[tuple[bool, Callable[[], Columns]]] = [
         # A tail of windows or of inverses is none of these values.
         (True, lambda: _trace_log(values, fit if found.fitted is found.whole else None)),
         (settings.subsample == "farms", lambda: {"num_windows": found.num_windows, "window_rows": found.window_rows}),
-        (settings.mp_fit, lambda: _marchenko_pastur(matrices, values, settings)),
+        (settings.mp_fit, lambda: _marchenko_pastur(matrices, values, settings, notes)),
         (settings.randomize, lambda: _randomized(matrices, values, settings)),
     ]
     if fit is not None:
         fitted = found.fitted.eigenvalues
         wanted += [
-            (settings.truncated, lambda: _truncated(fitted, fit)),
+            (settings.truncated, lambda: _truncated(found, fit, settings, notes)),
             (settings.alternatives, lambda: _alternatives(fitted, fit)),
             (settings.pvalue_samples > 0, lambda: _pvalue(matrices, found, fit, settings)),
             (settings.bootstrap_samples > 0, lambda: _bootstrap(matrices, found, settings)),
             (settings.vectors, lambda: _vectors(matrices, fit, settings)),
         ]
     changes: Columns = {}
-    notes: list[str] = []
     for is_wanted, compute in wanted:
         if is_wanted:
             try:
@@ -75,7 +75,7 @@ def _trace_log(values: FloatArray, fit: PowerLawFit | None) -> Columns:
     }
 
 
-def _marchenko_pastur(matrices: WeightMatrices, values: FloatArray, settings: AnalysisSettings) -> Columns:
+def _marchenko_pastur(matrices: WeightMatrices, values: FloatArray, settings: AnalysisSettings, notes: list[str]) -> Columns:
     from spectra.esd.marchenko_pastur import fit_marchenko_pastur
 
     _require_stored_matrices(matrices, "Marchenko-Pastur")
@@ -86,6 +86,7 @@ def _marchenko_pastur(matrices: WeightMatrices, values: FloatArray, settings: An
         method=settings.mp_method,
         tw_level=cast(Any, settings.tw_level),
     )
+    notes += [f"bulk: {note}" for note in found.notes]
     return {
         "lambda_plus": found.lambda_plus,
         "lambda_minus": found.lambda_minus,
@@ -95,6 +96,7 @@ def _marchenko_pastur(matrices: WeightMatrices, values: FloatArray, settings: An
         "mp_soft_rank": found.soft_rank,
         "num_spikes": found.num_spikes,
         "mp_ks_distance": found.ks_distance,
+        "mp_bulk_ks_distance": found.bulk_ks_distance,
         "mp_quality": "good" if found.is_reliable else "poor",
     }
 
@@ -123,16 +125,22 @@ def _randomized(matrices: WeightMatrices, values: FloatArray, settings: Analysis
     return dataclasses.asdict(found)
 
 
-def _truncated(values: FloatArray, fit: PowerLawFit) -> Columns:
+def _truncated(found: Found, fit: PowerLawFit, settings: AnalysisSettings, notes: list[str]) -> Columns:
     from spectra.esd.truncated_power_law import fit_truncated_power_law
 
-    found = fit_truncated_power_law(values, fit.xmin)
+    values, null_threshold = found.fitted.eigenvalues, null_threshold_of(found.fitted, settings)
+    if settings.truncated_search:
+        law = fit_truncated_power_law(values, search_xmin=True, null_threshold=null_threshold)
+    else:
+        law = fit_truncated_power_law(values, fit.xmin, null_threshold=null_threshold)
+    notes += [f"truncated: {note}" for note in law.notes if note not in fit.notes]
     return {
-        "tpl_alpha": found.alpha,
-        "tpl_rate": found.rate,
-        "tpl_ks_distance": found.ks_distance,
-        "tpl_log_likelihood_ratio": found.log_likelihood_ratio,
-        "tpl_quality": "good" if found.is_reliable else "poor",
+        "tpl_alpha": law.alpha,
+        "tpl_rate": law.rate,
+        "tpl_xmin": law.xmin,
+        "tpl_ks_distance": law.ks_distance,
+        "tpl_log_likelihood_ratio": law.log_likelihood_ratio,
+        "tpl_quality": "good" if law.is_reliable else "poor",
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
 from spectra.diagnose.further import further_columns
 from spectra.diagnose.spectra_of import Found, spectra_of
-from spectra.diagnose.thresholds import MIN_EVALS_FOR_LABEL, OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE
+from spectra.diagnose.thresholds import LABELLED_STRATEGIES, MIN_EVALS_FOR_LABEL, OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE
 from spectra.errors import NonFiniteWeightsError, SpectraError, TooFewEigenvaluesError
 from spectra.esd.eigenvalues import FloatArray, stack_size
 from spectra.esd.hill import alpha_hill
@@ -133,14 +133,17 @@ def _described(row: LayerDiagnostics, found: Found, matrices: WeightMatrices, se
     status, reason = _reason_without_fit(matrices, values, settings)
     if status is LayerStatus.OK:
         try:
-            fit = fit_power_law(found.fitted.eigenvalues, settings.xmin, **fit_arguments(found.fitted, settings))
+            arguments = fit_arguments(found.fitted, settings)
+            fit = fit_power_law(found.fitted.eigenvalues, settings.xmin, num_matrices=found.num_pooled, **arguments)
         except TooFewEigenvaluesError as error:
             status, reason = LayerStatus.NO_TAIL, str(error)
     if reason:
         notes.append(reason)
     if fit is not None:
         positive = found.fitted.eigenvalues[fit.num_null :]
-        changes |= _of_fit(fit, positive, settings)
+        changes |= _of_fit(fit, positive, settings, is_independent=found.is_independent)
+        if matrices.tensor.is_difference or matrices.tensor.factors is not None:
+            changes["label"] = ""  # a change is not a layer: how well it is trained is not its question
         if not settings.inverse:
             changes["log10_alpha_norm"] = log10_alpha_norm(values, fit.alpha)
             changes["alpha_weighted"] = fit.alpha * changes["log10_lambda_max"]
@@ -162,7 +165,8 @@ def _reason_without_fit(matrices: WeightMatrices, values: FloatArray, settings: 
     return LayerStatus.OK, ""
 
 
-def _of_fit(fit: PowerLawFit, positive: FloatArray, settings: AnalysisSettings) -> dict[str, Any]:
+def _of_fit(fit: PowerLawFit, positive: FloatArray, settings: AnalysisSettings, *, is_independent: bool) -> dict[str, Any]:
+    is_reliable = fit.is_reliable and is_independent
     return {
         "alpha": fit.alpha,
         "alpha_std_error": fit.alpha_std_error,
@@ -171,19 +175,22 @@ def _of_fit(fit: PowerLawFit, positive: FloatArray, settings: AnalysisSettings) 
         "num_tail": fit.num_tail,
         "ks_distance": fit.ks_distance,
         # What reliability is measured against, the edge of random spectra, has no counterpart among inverses.
-        "fit_quality": "" if settings.inverse else "good" if fit.is_reliable else "poor",
-        "label": _label(fit, settings),
+        "fit_quality": "" if settings.inverse else "good" if is_reliable else "poor",
+        "label": _label(fit, settings, is_reliable=is_reliable),
         "alpha_hill": alpha_hill(positive),
         "num_fingers": fit.num_fingers,
         "raw_alpha": fit.raw_alpha,
     }
 
 
-def _label(fit: PowerLawFit, settings: AnalysisSettings) -> str:
+def _label(fit: PowerLawFit, settings: AnalysisSettings, *, is_reliable: bool) -> str:
     if settings.inverse:  # another question: small eigenvalues
         return ""
-    if settings.labels_need_evidence and not (fit.is_reliable and fit.num_eigenvalues >= MIN_EVALS_FOR_LABEL):
-        return ""
+    if settings.labels_need_evidence:
+        # The thresholds were found with tails that a search had chosen: the upper half of a random spectrum has alpha 2.1.
+        is_searched = fit.strategy in LABELLED_STRATEGIES and settings.subsample == "none"
+        if not (is_searched and is_reliable and fit.num_eigenvalues >= MIN_EVALS_FOR_LABEL):
+            return ""
     if fit.alpha < OVER_TRAINED_BELOW:
         return "over-trained"
     return "under-trained" if fit.alpha > UNDER_TRAINED_ABOVE else ""

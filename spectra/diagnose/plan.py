@@ -130,11 +130,17 @@ def model_info(source: Source, plan: AnalysisPlan, *, revision: bool) -> ModelIn
     digest = hashlib.sha256()
     tensors = {job.tensor.name: job.tensor for job in plan.jobs}
     readable = [tensors[name] for name in sorted(tensors)]  # containers keep them in different orders
+    stored_with: dict[str, list[StoredTensor]] = {}
+    for tensor in source.tensors:
+        if tensor.part_of is not None and tensor.size:
+            stored_with.setdefault(tensor.part_of, []).append(tensor)
     for tensor in readable:
         digest.update(f"{tensor.name}|{tensor.shape}|{tensor.dtype}".encode())
         if tensor.size and not (tensor.unreadable or tensor.no_base):
-            last = tensor.shape[0]
-            digest.update(_numbers(tensor, 0, 1) + _numbers(tensor, last - 1, last))
+            # One row of some quantized weights takes unpacking all of it: their scales identify them as well.
+            for sampled in stored_with.get(tensor.name, [tensor]) if tensor.quantized else [tensor]:
+                last = sampled.shape[0] if sampled.shape else 1
+                digest.update(_numbers(sampled, 0, 1) + _numbers(sampled, last - 1, last))
     found = _revision(source, readable) if revision else ""
     return ModelInfo(source.name, source.location, source.format, digest.hexdigest(), found, source.base, source.notes)
 

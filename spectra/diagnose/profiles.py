@@ -63,6 +63,7 @@ PROFILES = {
         count_ties=True,
         split_fused="none",
         mp_method="kde_compat",
+        truncated_search=True,
         tw_level="ww",
     ),
     # `tempbalance.md` a.1 and a.2; `htsr.md` section 14.

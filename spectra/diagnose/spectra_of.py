@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from spectra.diagnose.fit_arguments import null_threshold_of
 from spectra.esd.eigenvalues import (
     MATRIX_ERRORS,
     Method,
@@ -21,6 +20,9 @@ from spectra.esd.eigenvalues import (
 from spectra.matrices import WeightMatrices, operator_matrices
 from spectra.results.settings import AnalysisSettings
 
+# The fewest windows that cover a matrix whose sides they do not divide overlap by less than this; more is the user's choice.
+_MOST_OVERLAP = 4.0
+
 
 @dataclass(frozen=True)
 class Found:
@@ -29,15 +31,19 @@ class Found:
     Attributes:
         whole: Of all its matrices.
         fitted: What the fit is made on: the same, its inverse, or the pooled spectra of windows.
+        num_pooled: Matrices, or windows of them, whose eigenvalues ``fitted`` holds.
         num_windows: How many windows were pooled; ``None`` without windows.
         window_rows: Rows of a window; ``None`` without windows.
+        is_independent: ``False`` if the same weights are in several windows: the fit then has fewer values than it counts.
         notes: What to know about them.
     """
 
     whole: Spectrum
     fitted: Spectrum
+    num_pooled: int = 1
     num_windows: int | None = None
     window_rows: int | None = None
+    is_independent: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -117,11 +123,11 @@ def _found(matrices: WeightMatrices, whole: Spectrum, settings: AnalysisSettings
     scale = scale_of(matrices, settings)
     whole = whole.scaled(scale) if scale != 1.0 else whole
     if settings.inverse:
-        return Found(whole, _inverse(whole, null_threshold_of(whole, settings)))
+        return Found(whole, _inverse(whole), matrices.num_matrices)
     if settings.subsample != "farms":
-        return Found(whole, whole)
+        return Found(whole, whole, matrices.num_matrices)
     if matrices.tensor.factors is not None or matrices.is_operator or matrices.is_depthwise:
-        return Found(whole, whole, notes=("no windows: not a stored matrix",))
+        return Found(whole, whole, matrices.num_matrices, notes=("no windows: not a stored matrix",))
     from spectra.esd.subsample import farms_eigenvalues
 
     try:
@@ -138,11 +144,23 @@ def _found(matrices: WeightMatrices, whole: Spectrum, settings: AnalysisSettings
         return error
     values = pooled.eigenvalues * scale
     fitted = Spectrum(values, pooled.null_threshold * scale, "gram", settings.precision, None, None, values[:1])
-    return Found(whole, fitted, pooled.num_windows, pooled.window_shape[0])
+    rows, cols = pooled.window_shape
+    overlap = pooled.num_windows * rows * cols / max(matrices.num_params, 1)
+    return Found(
+        whole,
+        fitted,
+        pooled.num_windows,
+        num_windows=pooled.num_windows,
+        window_rows=rows,
+        is_independent=overlap <= _MOST_OVERLAP,
+        notes=()
+        if overlap <= _MOST_OVERLAP
+        else (f"every weight is in {overlap:.0f} windows: not so many independent values",),
+    )
 
 
-def _inverse(spectrum: Spectrum, null_threshold: float) -> Spectrum:
-    """Invert the eigenvalues that do not count as zero."""
-    values = spectrum.eigenvalues[spectrum.eigenvalues > null_threshold]
+def _inverse(spectrum: Spectrum) -> Spectrum:
+    """Invert the eigenvalues that are not numerically zero; a profile's threshold is for the inverses, as WeightWatcher's."""
+    values = spectrum.eigenvalues[spectrum.eigenvalues > spectrum.null_threshold]
     inverse = 1.0 / values[::-1]
     return dataclasses.replace(spectrum, eigenvalues=inverse, null_threshold=0.0, smallest=inverse[:1])

@@ -6,3 +6,5 @@ from __future__ import annotations
 OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE = 2.0, 6.0
 # Under this many eigenvalues alpha says little; the number TempBalance ignores layers under, too.
 MIN_EVALS_FOR_LABEL = 50
+# Strategies whose alphas the labels are about.
+LABELLED_STRATEGIES = ("ks", "clip", "clip_compat")

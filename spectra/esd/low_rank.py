@@ -45,9 +45,7 @@ def low_rank_spectrum(left: ArrayLike, right: ArrayLike, *, precision: Precision
         raise InputError(f"unknown precision {precision!r}. Known: {', '.join(PRECISIONS)}.")
     first, second = _checked("left", left), _checked("right", right)
     if first.shape[1] != second.shape[0]:
-        raise InputError(
-            f"left {first.shape} and right {second.shape} cannot be multiplied. Expected (rows, r) and (r, cols)."
-        )
+        raise InputError(f"left {first.shape} and right {second.shape} cannot be multiplied. Expected (rows, r) and (r, cols).")
     rows, cols = len(first), second.shape[1]
     if min(rows, cols, len(second)) == 0:
         return Spectrum(np.empty(0), 0.0, "svd", precision, 0, min(rows, cols), np.empty(0))

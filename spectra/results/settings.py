@@ -91,6 +91,7 @@ class AnalysisSettings:
         None, "eigenvalues at or under it stay out of the fit; None: those that are numerically null"
     )
     small_sample_rule: bool = _setting(False, "fit under 20 eigenvalues as WeightWatcher 0.7.7 does")
+    truncated_search: bool = _setting(False, "search the start of the truncated law by itself, as WeightWatcher does")
     entropy_epsilon: float = _setting(0.0, "added to every share and to the rank in the entropy")
     sv_min_over_matrices: str = _setting(
         "min", "of the smallest singular values of pooled matrices: min, or WeightWatcher's max"

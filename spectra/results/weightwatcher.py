@@ -8,6 +8,7 @@ have no weights, and differs between a model and its state dict).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +47,11 @@ def _row(number: int, layer: LayerDiagnostics, ours: Sequence[str], *, truncated
     row["num_ERG_spikes"] = layer.num_erg  # one number, two names
     if "rand_num_spikes" in row:
         row["num_traps"] = layer.num_traps
-    if truncated:
-        row["alpha"] = layer.tpl_alpha
+    if truncated:  # there the truncated law takes the place of the power law
+        row |= {"alpha": layer.tpl_alpha, "xmin": layer.tpl_xmin, "D": layer.tpl_ks_distance}
+        row["alpha_weighted"] = layer.tpl_alpha * layer.log10_lambda_max
+        row |= dict.fromkeys(("sigma", "num_pl_spikes", "log_alpha_norm", "ERG_gap"), math.nan)
+        row["warning"] = ""
     row["status"] = "success" if layer.status == LayerStatus.OK else "failed"
     leading = ["layer_id", "name"]
     return {key: row[key] for key in leading + sorted(set(row) - set(leading))}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spectra.errors import SourceError
-from spectra.sources import checkpoint
+from spectra.sources import checkpoint, hub
 from spectra.sources.adapter import BASE, DELTA, FACTORS, MERGED, Adapter, LowRankUpdate, arranged, low_rank_update, sort_parts
 from spectra.sources.names import model_order, unwrapped_names
 from spectra.sources.tensors import Source, StoredTensor
@@ -130,9 +130,10 @@ def _missing_base(config: Mapping[str, Any], location: str, mode: str) -> str:
             f"adapter '{location}' names no base model, and lora='{mode}' needs it: give the base's folder or id as base "
             "(--base)."
         )
+    download = f", or download it first: hf download {named}" if hub.is_hub_id(str(named)) else "."
     return (
-        f"adapter '{location}' was trained on '{named}', which is no local path and not in the hub cache, and lora='{mode}' "
-        f"needs it. Give its folder or id as base (--base), or download it first: hf download {named}"
+        f"adapter '{location}' was trained on '{named}', which is no path of another model and not in the hub cache, and "
+        f"lora='{mode}' needs it. Give its folder or id as base (--base){download}"
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import InputError, SourceError, did_you_mean
-from spectra.sources.adapter import MODES
+from spectra.sources.adapter import MERGED, MODES
 from spectra.sources.difference import difference
 from spectra.sources.tensors import Source
 
@@ -51,7 +51,7 @@ def open_source(model: Model, *, base: Model | None = None, lora: str = "delta")
 
 def _whole(model: Model) -> Source:
     """Open a base: of an adapter the merged model."""
-    return _opened(model, None, "merged")[0]
+    return _opened(model, None, MERGED)[0]
 
 
 def _opened(model: Model, base: Model | None, lora: str) -> tuple[Source, bool]:
@@ -93,7 +93,10 @@ def _open_location(location: str, base: Model | None, lora: str, *, is_text: boo
     raise SourceError(f"no file or folder '{location}'. Check the path, or give a hub id such as 'org/name'.")
 
 
-def _open_path(path: Path, name: str, location: str, base: Model | None, lora: str) -> tuple[Source, bool]:
+def _open_path(
+    path: Path, name: str, location: str, base: Model | None, lora: str, adapters: tuple[Path, ...] = ()
+) -> tuple[Source, bool]:
+    """Open a file or folder, the base of the adapters that named it."""
     from spectra.sources import adapter_folder, checkpoint
 
     folder = adapter_folder.adapter_folder(path)
@@ -101,17 +104,23 @@ def _open_path(path: Path, name: str, location: str, base: Model | None, lora: s
         return checkpoint.open_path(path, name=name, location=location), False
     given = _whole(base) if base is not None else None
     opened = adapter_folder.open_adapter(
-        folder, name=name, location=location, mode=lora, base=given, find_base=partial(_named_base, folder)
+        folder,
+        name=name,
+        location=location,
+        mode=lora,
+        base=given,
+        find_base=partial(_named_base, (*adapters, folder.resolve())),
     )
     return opened, True
 
 
-def _named_base(adapter: Path, named: str, revision: str | None) -> Source | None:
+def _named_base(adapters: tuple[Path, ...], named: str, revision: str | None) -> Source | None:
     """Open the base that an adapter names, where it is at hand: nothing is downloaded that nobody asked for."""
     from spectra.sources import checkpoint, hub
 
     path = Path(named).expanduser()
     if path.exists():
-        return None if path.resolve() == adapter.resolve() else _whole(named)
+        # An adapter that names itself, or one that names it back, names no base.
+        return None if path.resolve() in adapters else _open_path(path, path.resolve().name, named, None, MERGED, adapters)[0]
     folder = hub.cached_folder(named, revision) if hub.is_hub_id(named) else None
     return checkpoint.open_path(folder, name=named.split("/")[-1], location=named) if folder else None

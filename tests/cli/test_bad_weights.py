@@ -64,6 +64,16 @@ def test_an_adapter_that_names_no_base_says_how_to_give_one(refused, copied):
     assert refused(folder, "--lora", "merged").endswith("give the base's folder or id as base (--base).")
 
 
+def test_adapters_that_name_each_other_have_no_base(refused, copied):
+    first, second = copied("adapter"), copied("with-head")
+    edit(first, base_model_name_or_path=str(second))
+    edit(second, base_model_name_or_path=str(first))
+    line = refused(first, "--lora", "merged")
+    assert f"adapter '{second}' was trained on '{first}', which is no path of another model" in line
+    edit(first, base_model_name_or_path=str(first))
+    assert f"adapter '{first}' was trained on '{first}', which is no path of another model" in refused(first, "--lora", "base")
+
+
 def test_the_low_rank_change_needs_no_base(run, made):
     code, out, _ = run(made / "adapter", "--json")
     assert (code, rows(out)[QUERY]["status"]) == (0, "ok")

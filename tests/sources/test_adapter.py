@@ -166,7 +166,7 @@ def test_the_base_is_found_in_the_hub_cache(tmp_path, monkeypatch):
     [
         (
             "org/missing",
-            "was trained on 'org/missing', which is no local path and not in the hub cache.*hf download org/missing",
+            "was trained on 'org/missing', which is no path of another model and not in the hub cache.*hf download org/missing",
         ),
         (None, "names no base model, and lora='.*' needs it: give the base's folder or id as base"),
     ],
@@ -182,7 +182,7 @@ def test_a_missing_base_is_named(mode, named, message, tmp_path):
 def test_an_adapter_that_names_itself_as_base_has_none(tmp_path):
     adapter, _, _ = folders(llama, tmp_path, target_modules=["q_proj"])
     edit(adapter, base_model_name_or_path=str(adapter))
-    with pytest.raises(SourceError, match="is no local path and not in the hub cache"):
+    with pytest.raises(SourceError, match="is no path of another model and not in the hub cache"):
         open_source(adapter, lora="merged")
 
 

@@ -249,8 +249,7 @@ OPTIONS = (
         ("fix_fingers",),
         "peak_frozen",
         POWERLAW_2 + ". With powerlaw 1.5 the last candidate of the window is left out; at the "
-        "same `xmin` `alpha` and `D` are the same, 1e-10 (frozen reference). "
-        "Under 20 eigenvalues the profile corrects `alpha` for bias, which powerlaw does not",
+        "same `xmin` `alpha` and `D` are the same, 1e-10 (frozen reference)",
         options={"fix_fingers": "xmin_peak", "pl_package": "powerlaw"},
         settings={"xmin": "peak_compat"},
     ),
@@ -268,10 +267,9 @@ OPTIONS = (
         ("fit",),
         "truncated_frozen",
         POWERLAW_2 + ". With powerlaw 1.5 the start is searched for the truncated law: the same "
-        "`xmin`, `alpha` 1e-4, `Lambda` 2e-3 (frozen reference). `truncated=True` (`--truncated`) keeps the "
-        "start of the power law",
+        "`xmin`, `alpha` 1e-4, `Lambda` 2e-3 (frozen reference). Outside the compat profile it keeps the start of the power law",
         options={"fit": "TPL", "pl_package": "powerlaw"},
-        ours="fit_truncated_power_law(values, search_xmin=True)",
+        settings={"truncated": True},
     ),
     Row(
         ("fit",),
