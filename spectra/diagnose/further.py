@@ -86,7 +86,8 @@ def _marchenko_pastur(matrices: WeightMatrices, values: FloatArray, settings: An
         method=settings.mp_method,
         tw_level=cast(Any, settings.tw_level),
     )
-    notes += [f"bulk: {note}" for note in found.notes]
+    if found.num_spikes is None:  # else mp_quality and mp_bulk_ks_distance say it: of most trained layers
+        notes += [f"bulk: {note}" for note in found.notes]
     return {
         "lambda_plus": found.lambda_plus,
         "lambda_minus": found.lambda_minus,

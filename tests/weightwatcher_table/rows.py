@@ -267,7 +267,8 @@ OPTIONS = (
         ("fit",),
         "truncated_frozen",
         POWERLAW_2 + ". With powerlaw 1.5 the start is searched for the truncated law: the same "
-        "`xmin`, `alpha` 1e-4, `Lambda` 2e-3 (frozen reference). Outside the compat profile it keeps the start of the power law",
+        "`xmin`, `alpha` 1e-4, `Lambda` 2e-3 (frozen reference). "
+        "Outside the compat profile it keeps the start of the power law",
         options={"fit": "TPL", "pl_package": "powerlaw"},
         settings={"truncated": True},
     ),
