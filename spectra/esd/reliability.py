@@ -34,8 +34,8 @@ from spectra.esd.eigenvalues import FloatArray
 MAX_KS_DISTANCE = 0.15
 # The standard error is then a third of alpha - 1: our choice. Not needed against noise; costs 3 % of the trained layers.
 MIN_RELIABLE_TAIL = 10
-# The round number at which 0.5 % of the noise matrices still have an alpha in [2, 6] that is called reliable; 0.4 % on the
-# other half. At 1.5 it would be 1 %.
+# The round number at which 0.5 % of the noise matrices still have an alpha in [2, 6] that is called reliable; 0.6 % on the
+# other half. At 1.5 it would be about 1 %.
 MIN_STANDARD_ERRORS = 2.0
 # Of a longer tail, only the largest quarter of the spectrum is compared: the quarter circle reaches down to zero, so that the
 # whole of it is as long as any power law. A tenth keeps 3 % fewer trained layers at equal noise; a half keeps 2 % more, but
