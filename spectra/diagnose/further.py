@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
 from spectra.diagnose.spectra_of import Found, scale_of
 from spectra.errors import InputError, SpectraError
-from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision
+from spectra.esd.eigenvalues import FloatArray, Precision
 from spectra.esd.power_law import PowerLawFit
 from spectra.esd.trace_log import trace_log_condition
 from spectra.matrices import WeightMatrices
@@ -42,7 +42,7 @@ def further_columns(
         (True, lambda: _trace_log(values, fit if found.fitted is found.whole else None)),
         (settings.subsample == "farms", lambda: {"num_windows": found.num_windows, "window_rows": found.window_rows}),
         (settings.mp_fit, lambda: _marchenko_pastur(matrices, values, settings, notes)),
-        (settings.randomize, lambda: _randomized(matrices, values, settings)),
+        (settings.randomize, lambda: _randomized(matrices, values, found.replicas, settings)),
     ]
     if fit is not None:
         fitted = found.fitted.eigenvalues
@@ -102,22 +102,18 @@ def _marchenko_pastur(matrices: WeightMatrices, values: FloatArray, settings: An
     }
 
 
-def _randomized(matrices: WeightMatrices, values: FloatArray, settings: AnalysisSettings) -> Columns:
-    from spectra.esd.randomized import compare_randomized, randomized_spectra
+def _randomized(
+    matrices: WeightMatrices, values: FloatArray, replicas: Sequence[FloatArray] | Exception, settings: AnalysisSettings
+) -> Columns:
+    from spectra.esd.randomized import compare_randomized
 
     _require_stored_matrices(matrices, "random order")
-    replicas = randomized_spectra(
-        lambda: _arrays(matrices),
-        seed=settings.seed,
-        name=matrices.matrix_name,
-        num_replicas=settings.num_replicas,
-        num_eigenvalues=len(values),
-        precision=cast(Precision, settings.precision),
-    )
+    if isinstance(replicas, Exception):
+        raise replicas
     scale = scale_of(matrices, settings)
     found = compare_randomized(
         values,
-        [replica * scale for replica in replicas] if scale != 1.0 else replicas,
+        [replica * scale for replica in replicas],
         (matrices.num_rows, matrices.num_cols),
         num_matrices=matrices.num_matrices,
         mp_method=settings.mp_method,
@@ -206,11 +202,6 @@ def _require_stored_matrices(matrices: WeightMatrices, what: str) -> None:
         raise InputError(f"{what}: not for a low-rank product")
     if matrices.is_operator:
         raise InputError(f"{what}: not for the operator of a convolution")
-
-
-def _arrays(matrices: WeightMatrices) -> Iterator[AnyArray]:
-    for read in matrices.readers():
-        yield read(0, matrices.num_rows)
 
 
 def _generator(seed: int, name: str, purpose: str) -> np.random.Generator:

@@ -11,7 +11,7 @@ import numpy as np
 
 from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
 from spectra.diagnose.further import further_columns
-from spectra.diagnose.spectra_of import Found, spectra_of
+from spectra.diagnose.spectra_of import Found, spectra_of, with_replicas
 from spectra.diagnose.thresholds import LABELLED_STRATEGIES, MIN_EVALS_FOR_LABEL, OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE
 from spectra.errors import NonFiniteWeightsError, SpectraError, TooFewEigenvaluesError
 from spectra.esd.eigenvalues import FloatArray, stack_size
@@ -38,7 +38,10 @@ def diagnose_layers(
         times ``conv_norm`` for convolutions; ``None`` where there is no spectrum.
     """
     readable = [m for m in batch if not (m.tensor.unreadable or m.tensor.no_base) and m.num_eigenvalues]
-    spectra = dict(zip(map(id, readable), spectra_of(readable, settings, device=device), strict=True))
+    found = list(spectra_of(readable, settings, device=device))
+    if settings.randomize:
+        found = with_replicas(readable, found, settings)
+    spectra = dict(zip(map(id, readable), found, strict=True))
     return [_diagnosed(matrices, spectra.get(id(matrices)), settings) for matrices in batch]
 
 

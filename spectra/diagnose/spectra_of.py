@@ -10,6 +10,8 @@ from typing import cast
 
 from spectra.esd.eigenvalues import (
     MATRIX_ERRORS,
+    AnyArray,
+    FloatArray,
     Method,
     Precision,
     Spectrum,
@@ -35,6 +37,7 @@ class Found:
         num_windows: How many windows were pooled; ``None`` without windows.
         window_rows: Rows of a window; ``None`` without windows.
         is_independent: ``False`` if the same weights are in several windows: the fit then has fewer values than it counts.
+        replicas: Spectra of the same weights in random order, without ``conv_norm``; or why there are none.
         notes: What to know about them.
     """
 
@@ -44,6 +47,7 @@ class Found:
     num_windows: int | None = None
     window_rows: int | None = None
     is_independent: bool = True
+    replicas: Sequence[FloatArray] | Exception = ()
     notes: tuple[str, ...] = ()
 
 
@@ -72,6 +76,44 @@ def spectra_of(batch: Sequence[WeightMatrices], settings: AnalysisSettings, *, d
         wholes = (_pooled(m, together, settings) for m in batch)
     for matrices, whole in zip(batch, wholes, strict=True):
         yield whole if isinstance(whole, Exception) else _found(matrices, whole, settings, device)
+
+
+def with_replicas(
+    batch: Sequence[WeightMatrices], found: Sequence[Found | Exception], settings: AnalysisSettings
+) -> list[Found | Exception]:
+    """Add the spectra of the weights in random order, several layers in common calls of the solver.
+
+    Args:
+        batch: As for :func:`spectra_of`.
+        found: What that function gave for it.
+        settings: Resolved settings.
+
+    Returns:
+        The same, with ``replicas`` where there are matrices to shuffle.
+    """
+    from spectra.esd.randomized import ShuffledLayer, randomized_together
+
+    result = list(found)
+    shuffled = [number for number, one in enumerate(found) if isinstance(one, Found) and _can_be_shuffled(batch[number], one)]
+    layers = [
+        ShuffledLayer(batch[number].matrix_name, partial(_arrays, batch[number]), batch[number].num_eigenvalues)
+        for number in shuffled
+    ]
+    precision = cast(Precision, settings.precision)
+    spectra = randomized_together(layers, seed=settings.seed, num_replicas=settings.num_replicas, precision=precision)
+    for number, replicas in zip(shuffled, spectra, strict=True):
+        result[number] = dataclasses.replace(cast(Found, found[number]), replicas=replicas)
+    return result
+
+
+def _can_be_shuffled(matrices: WeightMatrices, found: Found) -> bool:
+    is_stored = matrices.tensor.factors is None and not matrices.is_operator
+    return is_stored and not matrices.is_depthwise and bool(found.whole.eigenvalues[-1] > 0.0)
+
+
+def _arrays(matrices: WeightMatrices) -> Iterator[AnyArray]:
+    for read in matrices.readers():
+        yield read(0, matrices.num_rows)
 
 
 def scale_of(matrices: WeightMatrices, settings: AnalysisSettings) -> float:

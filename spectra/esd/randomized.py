@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError
-from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision, spectra_together
+from spectra.esd.eigenvalues import MATRIX_ERRORS, AnyArray, FloatArray, Precision, ReadRows, spectra_together
 from spectra.esd.marchenko_pastur import MarchenkoPasturMethod, fit_marchenko_pastur
 from spectra.esd.power_law import ascending_spectrum
 
@@ -59,27 +59,90 @@ def randomized_spectra(
         InputError: A negative seed, no replica, an unknown precision, or another number of eigenvalues.
         NonFiniteWeightsError: A NaN or infinite entry.
     """
+    layer = ShuffledLayer(name, matrices, num_eigenvalues)
+    (found,) = randomized_together([layer], seed=seed, num_replicas=num_replicas, precision=precision)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+@dataclass(frozen=True)
+class ShuffledLayer:
+    """A layer whose weights are to be put in random order.
+
+    Attributes:
+        name: Enters the random numbers.
+        matrices: Returns its matrices, finite, real. Called once, read one by one, not changed.
+        num_eigenvalues: Of all its matrices together.
+    """
+
+    name: str
+    matrices: Callable[[], Iterable[NDArray[Any]]]
+    num_eigenvalues: int
+
+
+def randomized_together(
+    layers: Sequence[ShuffledLayer], *, seed: int, num_replicas: int | None = None, precision: Precision = "float64"
+) -> list[list[FloatArray] | Exception]:
+    """Compute the randomised spectra of layers whose matrices have equal smaller sides, in common calls of the solver.
+
+    Args:
+        layers: The layers; their numbers are those that each has by itself.
+        seed: Not negative.
+        num_replicas: As for :func:`randomized_spectra`.
+        precision: Arithmetic of the Gram products.
+
+    Returns:
+        For each layer its replicas, or what went wrong with it.
+
+    Raises:
+        InputError: A negative seed, no replica, or an unknown precision.
+    """
     if seed < 0:
         raise InputError(f"seed: expected a number >= 0, got {seed}.")
-    if num_replicas is None:
-        num_replicas = _REPLICAS_OF_FEW if num_eigenvalues < _MANY_EIGENVALUES else 1
-    if num_replicas < 1:
+    if num_replicas is not None and num_replicas < 1:
         raise InputError(f"num_replicas: expected at least 1, got {num_replicas}.")
-    digest = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4")
-    found: list[list[FloatArray]] = [[] for _ in range(num_replicas)]
-    for index, matrix in enumerate(matrices()):
-        generator = _generator(np.random.SeedSequence([seed, *digest.tolist()], spawn_key=(index,)))
-        shuffled = (shuffled_entries(matrix, generator) for _ in range(num_replicas))
-        readers = ((lambda start, stop, w=w: w[start:stop], w.shape) for w in shuffled)
-        # Not "auto": nobody asks for the rank of a random matrix.
-        for replica, spectrum in zip(found, spectra_together(readers, precision=precision, method="gram"), strict=True):
-            if isinstance(spectrum, Exception):
-                raise spectrum
-            replica.append(spectrum.eigenvalues)
-    replicas = [np.sort(np.concatenate(parts)) if parts else np.empty(0) for parts in found]
-    if len(replicas[0]) != num_eigenvalues:
-        raise InputError(f"layer {name!r}: expected {num_eigenvalues} eigenvalues, its matrices have {len(replicas[0])}.")
+    parts: list[list[list[FloatArray]]] = [[[] for _ in range(num_replicas or _usual_number(layer))] for layer in layers]
+    failed: dict[int, Exception] = {}
+    places: list[tuple[int, int]] = []
+
+    def shuffled() -> Iterator[tuple[ReadRows, tuple[int, int]]]:
+        for number, layer in enumerate(layers):
+            digest = np.frombuffer(hashlib.sha256(layer.name.encode()).digest(), dtype="<u4").tolist()
+            try:
+                for index, matrix in enumerate(layer.matrices()):
+                    generator = _generator(np.random.SeedSequence([seed, *digest], spawn_key=(index,)))
+                    for replica in range(len(parts[number])):
+                        places.append((number, replica))
+                        yield _rows_of(entries := shuffled_entries(matrix, generator)), entries.shape
+            except MATRIX_ERRORS as error:
+                failed[number] = error
+
+    # Not "auto": nobody asks for the rank of a random matrix.
+    for place, spectrum in enumerate(spectra_together(shuffled(), precision=precision, method="gram")):
+        number, replica = places[place]
+        if isinstance(spectrum, Exception):
+            failed[number] = spectrum
+        else:
+            parts[number][replica].append(spectrum.eigenvalues)
+    return [failed.get(number) or _replicas(layer, parts[number]) for number, layer in enumerate(layers)]
+
+
+def _usual_number(layer: ShuffledLayer) -> int:
+    return _REPLICAS_OF_FEW if layer.num_eigenvalues < _MANY_EIGENVALUES else 1
+
+
+def _replicas(layer: ShuffledLayer, parts: list[list[FloatArray]]) -> list[FloatArray] | Exception:
+    replicas = [np.sort(np.concatenate(replica)) if replica else np.empty(0) for replica in parts]
+    if len(replicas[0]) != layer.num_eigenvalues:
+        return InputError(
+            f"layer {layer.name!r}: expected {layer.num_eigenvalues} eigenvalues, its matrices have {len(replicas[0])}."
+        )
     return replicas
+
+
+def _rows_of(array: AnyArray) -> ReadRows:
+    return lambda start, stop: array[start:stop]
 
 
 @dataclass(frozen=True)
