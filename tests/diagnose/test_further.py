@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import spectra
 from tests.models import heavy_tailed
@@ -54,3 +55,73 @@ def test_the_threshold_of_the_compat_profile_is_for_the_inverses_as_in_weightwat
     expected = spectra.fit_power_law(inverse[inverse > 1e-5])
     assert (row.num_tail, row.xmax) == (expected.num_tail, pytest.approx(1e7, rel=1e-10))
     assert row.alpha == pytest.approx(expected.alpha, rel=1e-10)
+
+
+def gaussian(rows, cols, seed=0):
+    return np.random.default_rng(seed).standard_normal((rows, cols)).astype(np.float32)
+
+
+def test_noise_in_groups_or_windows_is_not_called_reliable():
+    kernel = torch.nn.Conv2d(128, 128, 3, groups=32)
+    torch.nn.init.normal_(kernel.weight, generator=torch.Generator().manual_seed(0))
+    (grouped,) = spectra.analyze(torch.nn.Sequential(kernel)).layers
+    assert (grouped.fit_quality, grouped.label) == ("poor", "")
+    assert "matrices: the ends of their spectra" in grouped.notes
+    (windowed,) = spectra.analyze({"a.weight": gaussian(512, 512)}, subsample="farms", window_rows=64).layers
+    assert windowed.num_windows == 64
+    assert (windowed.fit_quality, windowed.label) == ("poor", "")
+
+
+def test_windows_that_repeat_the_weights_are_not_called_reliable():
+    weights = {"a.weight": heavy_tailed(200, 200)}
+    once = spectra.analyze(weights, subsample="farms", window_rows=100).layers[0]
+    often = spectra.analyze(weights, subsample="farms", window_rows=100, windows_per_side=9).layers[0]
+    assert "every weight is in 20 windows" in often.notes
+    assert "every weight" not in once.notes
+    assert often.fit_quality == "poor"
+
+
+@pytest.mark.parametrize("strategy", ["median", "hill", "peak"])
+def test_only_searched_tails_get_labels(strategy):
+    u = (np.arange(100) + 0.5) / 100
+    tail = np.concatenate([np.linspace(0.01, 0.99, 100), (1.0 - u) ** -2.0])  # alpha 1.5
+    weights = {"a.weight": np.diag(np.sqrt(tail))}
+    assert spectra.analyze(weights).layers[0].label == "over-trained"
+    assert spectra.analyze(weights, xmin=strategy).layers[0].label == ""
+    assert spectra.analyze(weights, xmin=strategy, profile="weightwatcher").layers[0].label == "over-trained"
+
+
+def test_a_change_gets_no_label():
+    u = (np.arange(100) + 0.5) / 100
+    change = np.diag(np.sqrt(np.concatenate([np.linspace(0.01, 0.99, 100), (1.0 - u) ** -2.0])))
+    row = spectra.analyze({"a.weight": change}, base={"a.weight": np.zeros_like(change)}).layers[0]
+    assert (row.fit_quality, row.label) == ("good", "")
+
+
+def test_the_truncated_law_takes_weightwatchers_columns_over():
+    report = spectra.analyze({"a.weight": heavy_tailed(200, 120)}, profile="weightwatcher", truncated=True)
+    row, theirs = report.layers[0], report.to_weightwatcher().iloc[0]
+    law = spectra.fit_truncated_power_law(report.eigenvalues("a"), search_xmin=True, null_threshold=1e-5)
+    assert (theirs["alpha"], theirs["Lambda"], theirs["xmin"], theirs["D"]) == (
+        law.alpha, law.rate, law.xmin, law.ks_distance,
+    )  # fmt: skip
+    assert theirs["alpha_weighted"] == pytest.approx(law.alpha * row.log10_lambda_max)
+    assert np.isnan(theirs["sigma"])
+
+
+def test_layers_shuffled_together_have_the_numbers_they_have_alone():
+    weights = {f"layers.{i}.weight": heavy_tailed(150, 60 + (i == 3), seed=i) for i in range(5)}
+    together = spectra.analyze(weights, randomize=True)
+    for row in together.layers:
+        alone = spectra.analyze({f"{row.layer_name}.weight": weights[f"{row.layer_name}.weight"]}, randomize=True).layers[0]
+        assert (row.rand_lambda_max, row.rand_distance, row.num_traps) == (
+            alone.rand_lambda_max, alone.rand_distance, alone.num_traps,
+        )  # fmt: skip
+
+
+def test_one_layer_that_cannot_be_shuffled_does_not_hold_up_the_others():
+    weights = {"good.weight": heavy_tailed(60, 40), "bad.weight": np.full((60, 40), np.nan), "zero.weight": np.zeros((60, 40))}
+    rows = {row.layer_name: row for row in spectra.analyze(weights, randomize=True, mp_fit=True).layers}
+    assert rows["good"].rand_lambda_max > 0.0
+    assert np.isnan(rows["bad"].rand_lambda_max)
+    assert np.isnan(rows["zero"].rand_lambda_max)
