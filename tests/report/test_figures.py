@@ -141,7 +141,7 @@ def test_null_values_are_left_out_of_the_eigenvalues_and_not_of_their_inverses()
     matrix = rng.standard_normal((60, 40)) @ np.diag([1.0] * 30 + [0.0] * 10)
     for settings in ({}, {"inverse": True}):
         report = spectra.analyze({"a.weight": matrix}, **settings)
-        label = figures.esd(report, "a").axes[0].get_legend().get_texts()[0].get_text()
+        label = figures.esd(report, "a").legends[0].get_texts()[0].get_text()
         assert label.startswith("30 eigenvalues")
 
 

@@ -94,7 +94,7 @@ def esd(report: Report, layer_name: str, *, wide: bool = False) -> Figure:
         axes.set_xlabel(rf"{'inverse ' if report.settings.inverse else ''}eigenvalue ${symbol}$")
         axes.set_ylabel(rf"density $\rho({symbol})$")
         figure.suptitle(layer_name, x=0.02, ha="left", fontsize=8, parse_math=False)
-        axes.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none")
+        figure.legend(loc="outside lower left")  # under the axes: a spectrum leaves no corner free for sure
     return figure
 
 
