@@ -210,6 +210,26 @@ def _tail(
     return tail_at(values, start, float(values[start - 1 if strategy is XminStrategy.HILL else start]), rules)
 
 
+def start_of_tail(values: FloatArray, xmin: str | float) -> float:
+    """Return where a fit's tail starts, without the rest of the fit.
+
+    Args:
+        values: Shape ``(n,)``, positive, ascending.
+        xmin: ``"ks"``, ``"median"``, ``"peak"``, ``"peak_compat"`` or a number, as :func:`parse_xmin` returns it.
+
+    Returns:
+        The start.
+
+    Raises:
+        TooFewEigenvaluesError: Fewer than two values in the tail, or all values equal.
+    """
+    rules = TailRules()
+    _require_spread(values, rules.min_tail)
+    if isinstance(xmin, float):
+        return tail_at(values, int(np.searchsorted(values, xmin)), xmin, rules).xmin
+    return _tail(values, XminStrategy(xmin), rules, xmin_pos=2.0, num_tail=None).xmin
+
+
 def parse_xmin(xmin: str | float) -> str | float:
     """Check an ``xmin`` argument and turn ``"0.5"`` into a number.
 

@@ -40,7 +40,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError
 from spectra.esd.eigenvalues import FloatArray
-from spectra.esd.power_law import ascending_spectrum, fit_power_law, parse_xmin
+from spectra.esd.power_law import ascending_spectrum, parse_xmin, start_of_tail
 from spectra.esd.reliability import reliability_notes
 from spectra.esd.xmin_search import Index, TailCandidates, search, tail_candidates
 
@@ -60,6 +60,7 @@ _WIDEST_RANGE = 1e100
 _TOLERANCE = 1e-6
 _MAX_NEWTON_STEPS, _MAX_BISECTIONS = 40, 60
 _LARGEST_STEP = 4.0  # of the logarithm of the rate
+_SURE_MARGIN = 4.0  # the step left over, that many times: a bound on how far a mean of logarithms can still move
 # Laws solved together in the search for xmin: an array of nodes is then 0.25 MiB, which stays in the cache.
 _BLOCK = 256
 
@@ -151,9 +152,8 @@ def fit_truncated_power_law(
         raise InputError(f"xmin: a truncated power law starts at one of {known} or at a number, got {xmin!r}.")
     ordered, num_null = ascending_spectrum(eigenvalues, null_threshold=null_threshold)
     values = ordered[num_null:]
-    plain = fit_power_law(values, start)  # refuses what has no tail
-    threshold = _searched_start(values) if search_xmin else plain.xmin
-    return _fit(values, threshold)
+    plain_start = start_of_tail(values, start)  # refuses what has no tail
+    return _fit(values, _searched_start(values) if search_xmin else plain_start)
 
 
 def log_scaled_integral(alpha: ArrayLike, z: ArrayLike) -> FloatArray:
@@ -330,9 +330,8 @@ def _solve(mean_log: FloatArray, mean_excess: FloatArray, largest: FloatArray) -
 
     index = np.flatnonzero(has_cutoff)
     alpha[index] = 1.0
-    log_z, law = _log_rate(alpha[index], mean_excess[index], floor[index], -np.log(mean_excess[index]))
+    log_z, is_inside = _at_lowest_alpha(mean_log[index], mean_excess[index], floor[index])
     z[index] = np.exp(log_z)
-    is_inside = law.mean_log > mean_log[index]
     if is_inside.any():
         inside = index[is_inside]
         bound = floor[inside]
@@ -343,16 +342,35 @@ def _solve(mean_log: FloatArray, mean_excess: FloatArray, largest: FloatArray) -
     return alpha, z
 
 
+def _at_lowest_alpha(mean_log: FloatArray, mean_excess: FloatArray, floor: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Find the best ``ln z`` at alpha 1, and whether a larger alpha is better; where it is, ``ln z`` is only a start."""
+    alpha = np.ones_like(mean_log)
+    log_z, law, step = _log_rate_step(alpha, mean_excess, floor, -np.log(mean_excess))
+    for _ in range(_MAX_NEWTON_STEPS):
+        margin = np.log(law.mean_log / mean_log)
+        # The mean of ln u falls by less than its own size where ln z grows by one: the sign of this margin stays.
+        if (np.abs(step) < _TOLERANCE).all() or (margin > _SURE_MARGIN * np.abs(step)).all():
+            break
+        log_z, law, step = _log_rate_step(alpha, mean_excess, floor, log_z)
+    return log_z, law.mean_log > mean_log
+
+
 def _log_rate(alpha: FloatArray, mean_excess: FloatArray, floor: FloatArray, log_z: FloatArray) -> tuple[FloatArray, _Moments]:
     """Find the best ``ln z`` for given exponents, by Newton's method for the logarithm of the mean of ``u - 1``."""
     for _ in range(_MAX_NEWTON_STEPS):
-        z = np.exp(log_z)
-        law = _moments(alpha, z)
-        step = np.log(law.mean_excess / mean_excess) * law.mean_excess / (z * law.var_excess)
-        log_z = np.maximum(log_z + _clipped(step), floor)
+        log_z, law, step = _log_rate_step(alpha, mean_excess, floor, log_z)
         if (np.abs(step) < _TOLERANCE).all():
             break
     return log_z, law  # of before the last step, which changed the moments by a millionth
+
+
+def _log_rate_step(
+    alpha: FloatArray, mean_excess: FloatArray, floor: FloatArray, log_z: FloatArray
+) -> tuple[FloatArray, _Moments, FloatArray]:
+    z = np.exp(log_z)
+    law = _moments(alpha, z)
+    step = np.log(law.mean_excess / mean_excess) * law.mean_excess / (z * law.var_excess)
+    return np.maximum(log_z + _clipped(step), floor), law, step
 
 
 def _clipped(step: FloatArray) -> FloatArray:
