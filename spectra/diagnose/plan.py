@@ -254,7 +254,7 @@ def _with_window(settings: AnalysisSettings, jobs: Sequence[WeightMatrices]) -> 
 
 def _job_bytes(job: WeightMatrices, settings: AnalysisSettings) -> int:
     small, large = sorted((job.num_rows, job.num_cols))
-    stored = max(4, _BYTES.get(job.tensor.dtype, 4))
+    stored = 8 if job.tensor.is_difference else max(4, _BYTES.get(job.tensor.dtype, 4))  # differences are float64
     if job.is_single and job.num_rows >= job.num_cols and not settings.randomize:
         held = 0  # tall matrices are never held whole
     elif job.is_single or job.stack:

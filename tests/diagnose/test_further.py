@@ -125,3 +125,15 @@ def test_one_layer_that_cannot_be_shuffled_does_not_hold_up_the_others():
     assert rows["good"].rand_lambda_max > 0.0
     assert np.isnan(rows["bad"].rand_lambda_max)
     assert np.isnan(rows["zero"].rand_lambda_max)
+
+
+def test_a_difference_is_planned_for_in_float64():
+    from spectra.diagnose.plan import plan_analysis
+    from spectra.diagnose.profiles import resolve_settings
+    from spectra.sources import open_source
+
+    wide = {"a.weight": heavy_tailed(100, 4000)}  # read whole, because its small side are the rows
+    settings = resolve_settings("default")
+    alone = plan_analysis(open_source(wide), settings).peak_bytes(1)
+    changed = plan_analysis(open_source(wide, base={"a.weight": 2.0 * wide["a.weight"]}), settings).peak_bytes(1)
+    assert changed - alone == 4 * 100 * 4000
