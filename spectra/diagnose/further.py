@@ -12,7 +12,7 @@ import numpy as np
 from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
 from spectra.diagnose.spectra_of import Found, scale_of
 from spectra.errors import InputError, SpectraError
-from spectra.esd.eigenvalues import FloatArray, Precision
+from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray, Precision
 from spectra.esd.power_law import PowerLawFit
 from spectra.esd.trace_log import trace_log_condition
 from spectra.matrices import WeightMatrices
@@ -58,8 +58,8 @@ def further_columns(
         if is_wanted:
             try:
                 changes |= compute()
-            except SpectraError as error:
-                notes.append(str(error))
+            except MATRIX_ERRORS as error:  # a second read that fails, too little memory: what is known of the layer stays
+                notes.append(str(error) if isinstance(error, SpectraError) else f"{type(error).__name__}: {error}")
     return changes, notes
 
 

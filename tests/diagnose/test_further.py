@@ -137,3 +137,26 @@ def test_a_difference_is_planned_for_in_float64():
     alone = plan_analysis(open_source(wide), settings).peak_bytes(1)
     changed = plan_analysis(open_source(wide, base={"a.weight": 2.0 * wide["a.weight"]}), settings).peak_bytes(1)
     assert changed - alone == 4 * 100 * 4000
+
+
+@pytest.mark.parametrize("settings", [{"randomize": True}, {"vectors": True}], ids=str)
+def test_weights_that_can_be_read_only_once_keep_the_fit_that_they_have(settings):
+    from spectra.diagnose.layer import diagnose_layers
+    from spectra.diagnose.profiles import resolve_settings
+    from spectra.matrices import ModelContext, matrices_of
+    from spectra.sources.tensors import StoredTensor
+
+    matrix, reads = heavy_tailed(80, 60), []
+
+    def read(start, stop):
+        reads.append(start)
+        if len(reads) > 1:
+            raise OSError("the network mount is gone")
+        return matrix[start:stop]
+
+    resolved = resolve_settings("default", **settings)
+    jobs = matrices_of(StoredTensor("a.weight", matrix.shape, "float32", read), ModelContext({}, {}), resolved)
+    ((row, values),) = diagnose_layers(jobs, resolved)
+    assert (row.status, row.alpha) == ("ok", row_of(matrix).alpha)
+    assert len(values) == 60
+    assert "OSError: the network mount is gone" in row.notes
