@@ -4,6 +4,8 @@
 ``whole``   two models from file to answers, beside WeightWatcher: command, analysis call, memory
 ``fit``     the power-law fit alone, beside WeightWatcher and powerlaw
 ``limit``   the analysis beside the time its floating-point operations take at the rate of a product
+``fisher``  one pass of the Fisher beside plain forward and backward passes, in time and memory
+``dropout`` a training step with guided dropout beside one with ordinary dropout
 ``imports`` which heavy packages the command line leaves alone
 ==========  =====================================================================================
 

@@ -8,12 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import fit, imports, limit, machine, toolbox, truncated, whole_model
+from benchmarks import fisher_pass, fit, guided_dropout, imports, limit, machine, toolbox, truncated, whole_model
 from benchmarks.answers import AnswersDifferError
 from benchmarks.measure import ChildError, use_few_cores
 from benchmarks.table import Comparison, print_table
 
-NAMES = ("imports", "fit", "limit", "whole", "toolbox", "truncated")
+NAMES = ("imports", "fit", "limit", "whole", "toolbox", "fisher", "dropout", "truncated")
 DEFAULT_NAMES = NAMES[:-1]  # the last one installs an older powerlaw where there is none
 
 
@@ -60,6 +60,12 @@ def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | No
             rows += whole_model.run(repeats, Path(folder))
         if "toolbox" in names:
             rows += toolbox.run(repeats)
+        if "fisher" in names:
+            rows += fisher_pass.run(repeats)
+        if "dropout" in names:
+            dropout_rows, dropout_lines = guided_dropout.run(repeats)
+            rows += dropout_rows
+            lines += dropout_lines
         if "truncated" in names:
             rows += truncated.run(repeats, powerlaw15)
     if rows:

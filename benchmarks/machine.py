@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.measure import CORES, run_module
 
-_PACKAGES = ("numpy", "torch", "weightwatcher", "powerlaw")
+_PACKAGES = ("numpy", "torch", "transformers", "weightwatcher", "powerlaw")
 
 
 def describe() -> dict[str, Any]:

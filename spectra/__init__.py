@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from spectra._version import __version__
 
 if TYPE_CHECKING:
-    from spectra import transform
+    from spectra import training, transform
     from spectra.diagnose.analyze import analyze
     from spectra.diagnose.distances import DistanceReport, distances
     from spectra.errors import (
@@ -32,9 +32,21 @@ if TYPE_CHECKING:
     from spectra.esd.subsample import farms_eigenvalues
     from spectra.esd.trace_log import TraceLog, trace_log_condition
     from spectra.esd.truncated_power_law import TruncatedPowerLawFit, fit_truncated_power_law
+    from spectra.fisher.estimate import fisher
+    from spectra.fisher.sites import find_sites
+    from spectra.fisher.spectrum import fisher_spectrum
+    from spectra.fisher.surface import loss_surface
+    from spectra.policies.drop_controls import control_rates
+    from spectra.policies.drop_prob import guided_rates
+    from spectra.policies.dropout_plan import DropoutPlan, dropout_plan, load_dropout_plan
+    from spectra.results.fisher import Fisher
+    from spectra.results.fisher_merge import merge_fishers
+    from spectra.results.fisher_spectrum import FisherSpectrum, load_fisher_spectrum
+    from spectra.results.fisher_store import load_fisher
     from spectra.results.records import ExpertSummary, LayerDiagnostics, SkippedTensor
     from spectra.results.report import Report
     from spectra.results.store import load
+    from spectra.results.surface import LossSurface, load_surface
 
 __all__ = [
     "__version__",
@@ -42,6 +54,7 @@ __all__ = [
     "analyze",
     "distances",
     "load",
+    "training",
     "transform",
     # one spectrum
     "bootstrap_alpha",
@@ -54,13 +67,31 @@ __all__ = [
     "ks_pvalue",
     "trace_log_condition",
     "vector_metrics",
+    # how sensitive the loss is
+    "fisher",
+    "fisher_spectrum",
+    "load_fisher",
+    "load_fisher_spectrum",
+    "load_surface",
+    "loss_surface",
+    "merge_fishers",
+    # dropout by sensitivity
+    "control_rates",
+    "dropout_plan",
+    "find_sites",
+    "guided_rates",
+    "load_dropout_plan",
     # results
     "AlternativeFit",
     "BootstrapInterval",
     "DistanceReport",
+    "DropoutPlan",
     "ExpertSummary",
+    "Fisher",
+    "FisherSpectrum",
     "KsPvalue",
     "LayerDiagnostics",
+    "LossSurface",
     "MarchenkoPasturFit",
     "PowerLawFit",
     "Report",
@@ -91,12 +122,27 @@ _HOME = {
     "ks_pvalue": "spectra.esd.bootstrap",
     "trace_log_condition": "spectra.esd.trace_log",
     "vector_metrics": "spectra.esd.localization",
+    "fisher_spectrum": "spectra.fisher.spectrum",
+    "load_fisher": "spectra.results.fisher_store",
+    "load_fisher_spectrum": "spectra.results.fisher_spectrum",
+    "load_surface": "spectra.results.surface",
+    "loss_surface": "spectra.fisher.surface",
+    "merge_fishers": "spectra.results.fisher_merge",
+    "control_rates": "spectra.policies.drop_controls",
+    "dropout_plan": "spectra.policies.dropout_plan",
+    "find_sites": "spectra.fisher.sites",
+    "guided_rates": "spectra.policies.drop_prob",
+    "load_dropout_plan": "spectra.policies.dropout_plan",
     "AlternativeFit": "spectra.esd.alternatives",
     "BootstrapInterval": "spectra.esd.bootstrap",
     "DistanceReport": "spectra.diagnose.distances",
+    "DropoutPlan": "spectra.policies.dropout_plan",
     "ExpertSummary": "spectra.results.records",
+    "Fisher": "spectra.results.fisher",
+    "FisherSpectrum": "spectra.results.fisher_spectrum",
     "KsPvalue": "spectra.esd.bootstrap",
     "LayerDiagnostics": "spectra.results.records",
+    "LossSurface": "spectra.results.surface",
     "MarchenkoPasturFit": "spectra.esd.marchenko_pastur",
     "PowerLawFit": "spectra.esd.power_law",
     "Report": "spectra.results.report",
@@ -106,11 +152,15 @@ _HOME = {
 }
 
 
+# Modules that are public as such; the package ``fisher`` is also the function, see there.
+_MODULES = ("fisher", "training", "transform")
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'spectra' has no attribute {name!r}")
-    if name == "transform":
-        return import_module("spectra.transform")
+    if name in _MODULES:
+        return import_module(f"spectra.{name}")
     return getattr(import_module(_HOME.get(name, "spectra.errors")), name)
 
 

@@ -16,7 +16,9 @@ import click
 
 from spectra._version import __version__
 from spectra.cli.analyze import analyze
+from spectra.cli.fisher import fisher
 from spectra.cli.plot import plot
+from spectra.cli.surface import surface
 from spectra.errors import SpectraError
 
 DONE, FAILED, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 70, 130
@@ -36,11 +38,14 @@ def app(debug: bool) -> None:
     Analyse a checkpoint:          spectra analyze ./my-model --output report
     Try it on a small real model:  spectra analyze demo
     Make a figure of a report:     spectra plot report alpha-by-depth
+    Measure the Fisher on texts:   spectra fisher ./my-model --data texts.txt -o fisher.safetensors
     """
 
 
 app.add_command(analyze)
+app.add_command(fisher)
 app.add_command(plot)
+app.add_command(surface)
 
 
 def main(arguments: list[str] | None = None) -> int:

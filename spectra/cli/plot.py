@@ -1,39 +1,89 @@
-"""``spectra plot DIR FIGURE``: a figure of a saved report."""
+"""``spectra plot SOURCE FIGURE``: a figure of a saved report, Fisher or loss surface."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from spectra.errors import InputError, did_you_mean
 
-FIGURES = ("esd", "alpha-by-depth")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 FORMATS = ("png", "pdf", "svg")
 
+_REPORT, _FISHER, _SURFACE = "a result folder", "a Fisher file (.safetensors)", "a loss surface (.npz)"
+_MADE_BY = {
+    _REPORT: "spectra analyze MODEL --output DIR",
+    _FISHER: "spectra fisher MODEL --data FILE -o fisher.safetensors",
+    _SURFACE: "spectra surface MODEL --data FILE --fisher fisher.safetensors -o surface.npz",
+}
+_SOURCES = {
+    "esd": _REPORT,
+    "alpha-by-depth": _REPORT,
+    "fisher-by-layer": _FISHER,
+    "fisher-vs-alpha": _REPORT,
+    "loss-surface": _SURFACE,
+}
+FIGURES = tuple(_SOURCES)
+_OPTIONS = {"layer": ("esd",), "fisher": ("fisher-vs-alpha",), "aggregate": ("fisher-by-layer", "fisher-vs-alpha")}
 
 _EXAMPLES = """\b
 Examples:
   spectra plot report alpha-by-depth
-  spectra plot report esd --layer encoder.layer.0.attention.self.query --format pdf"""
+  spectra plot report esd --layer encoder.layer.0.attention.self.query --format pdf
+  spectra plot fisher.safetensors fisher-by-layer --aggregate mean_of_means
+  spectra plot report fisher-vs-alpha --fisher fisher.safetensors
+  spectra plot surface.npz loss-surface --wide"""
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("source", metavar="SOURCE", type=click.Path(path_type=Path))
 @click.argument("figure", metavar="FIGURE")
 @click.option("--layer", metavar="NAME", help="For esd: which layer.  [default: the worst reliable fit]")
+@click.option("--fisher", type=click.Path(path_type=Path), metavar="FILE", help="For fisher-vs-alpha: the model's Fisher.")
+@click.option(
+    "--aggregate",
+    metavar="A",
+    help="For the Fisher figures: how a layer's parameters become one score: param_mean, mean_of_means, trace, matrices_mean "
+    "or relative.  [default: that of the file]",
+)
 @click.option("--format", "formats", default=",".join(FORMATS), metavar="F,F", show_default=True, help="png, pdf and svg.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where to write.  [default: DIR/figures]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to write.  [default: 'figures' in the result folder, or beside the file]",
+)
 @click.option("--wide", is_flag=True, help="Text width (6.75 in) instead of one column (3.25 in).")
 @click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
-def plot(folder: Path, figure: str, *, layer: str | None, formats: str, output: Path | None, wide: bool, debug: bool) -> int:
-    """Draw a figure of a report, ready for a paper.
+def plot(
+    source: Path,
+    figure: str,
+    *,
+    layer: str | None,
+    fisher: Path | None,
+    aggregate: str | None,
+    formats: str,
+    output: Path | None,
+    wide: bool,
+    debug: bool,
+) -> int:
+    """Draw a figure of a result, ready for a paper.
 
-    DIR is the result folder of 'spectra analyze MODEL --output DIR'. FIGURE is one of:
+    FIGURE is one of these, and SOURCE is what it is drawn from:
 
     \b
-    esd             density of one layer's eigenvalues with the fitted tail
-    alpha-by-depth  alpha of every layer along the model, by kind of layer
+    esd              DIR   density of one layer's eigenvalues with the fitted tail
+    alpha-by-depth   DIR   alpha of every layer along the model, by kind of layer
+    fisher-vs-alpha  DIR   Fisher score against alpha, layer by layer; with --fisher FILE
+    fisher-by-layer  FILE  Fisher score of every layer along the model, by kind of layer
+    loss-surface     NPZ   loss over two random directions
+
+    DIR is the result folder of 'spectra analyze MODEL --output DIR', FILE the .safetensors or .json file of 'spectra fisher',
+    NPZ the file of 'spectra surface'.
     """
     if figure not in FIGURES:
         raise InputError(f"unknown figure '{figure}'.{did_you_mean(figure, FIGURES)} Known: {', '.join(FIGURES)}.")
@@ -41,17 +91,57 @@ def plot(folder: Path, figure: str, *, layer: str | None, formats: str, output: 
     wrong = [name for name in wanted if name not in FORMATS]
     if wrong:
         raise InputError(f"unknown format '{wrong[0]}'. Known: {', '.join(FORMATS)}.")
+    _check_source(figure, source)
+    _check_options(figure, layer=layer, fisher=fisher, aggregate=aggregate)
 
-    from spectra.report import figures
-    from spectra.results.store import load
+    from spectra.report.figures import write
 
-    report = load(folder)
-    if figure == "esd":
-        name = layer or figures.default_layer(report)
-        drawn, stem = figures.esd(report, name, wide=wide), f"esd-{name}"
-    else:
-        drawn, stem = figures.alpha_by_depth(report, wide=wide), figure
-    target = output or folder / "figures"
-    for path in figures.write(drawn, target, stem, wanted):
+    drawn, stem = _drawn(figure, source, layer=layer, fisher=fisher, aggregate=aggregate, wide=wide)
+    folder = source if _SOURCES[figure] == _REPORT else source.parent
+    for path in write(drawn, output or folder / "figures", stem, wanted):
         click.echo(path)
     return 0
+
+
+def _check_options(figure: str, **options: object) -> None:
+    for name, takers in _OPTIONS.items():
+        if options[name] is not None and figure not in takers:
+            raise InputError(f"'{figure}' has no --{name}: that is for {' and '.join(takers)}.")
+    if figure == "fisher-vs-alpha" and options["fisher"] is None:
+        raise InputError(f"'{figure}' needs the Fisher of the same model too: --fisher FILE. Make one: {_MADE_BY[_FISHER]}")
+
+
+def _check_source(figure: str, source: Path) -> None:
+    """Refuse a file of the wrong kind by its name; what is in it the readers judge."""
+    kinds = {".safetensors": _FISHER, ".json": _FISHER, ".npz": _SURFACE}
+    kind = _REPORT if source.is_dir() else kinds.get(source.suffix, _REPORT)
+    if kind != _SOURCES[figure]:
+        what = _SOURCES[figure]
+        raise InputError(f"'{figure}' is drawn from {what}, and '{source}' is none. Make one: {_MADE_BY[what]}")
+
+
+def _drawn(
+    figure: str, source: Path, *, layer: str | None, fisher: Path | None, aggregate: str | None, wide: bool
+) -> tuple[Figure, str]:
+    """Read the source and draw; return the figure and the name of its files."""
+    from spectra.report import figures
+
+    if figure == "loss-surface":
+        from spectra.results.surface import load_surface
+
+        return figures.loss_surface(load_surface(source), wide=wide), figure
+    if figure == "fisher-by-layer":
+        from spectra.results.fisher_store import load_fisher
+
+        return figures.fisher_by_layer(load_fisher(source), aggregate=aggregate, wide=wide), figure
+    from spectra.results.store import load
+
+    report = load(source)
+    if fisher is not None:
+        from spectra.results.fisher_store import load_fisher
+
+        return figures.fisher_vs_alpha(load_fisher(fisher), report, aggregate=aggregate, wide=wide), figure
+    if figure == "esd":
+        name = layer or figures.default_layer(report)
+        return figures.esd(report, name, wide=wide), f"esd-{name}"
+    return figures.alpha_by_depth(report, wide=wide), figure

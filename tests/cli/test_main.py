@@ -87,7 +87,7 @@ def test_a_mistyped_command_is_one_line_with_the_nearest(capsys):
         (["analyze"], "MODEL"),
         (["analyze", "a", "b"], "b"),
         (["analyze", "a", "--frobnicate"], "--frobnicate"),
-        (["plot"], "DIR"),
+        (["plot"], "SOURCE"),
         (["plot", "a"], "FIGURE"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,5 +1,6 @@
 """``spectra plot``, as a user types it."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,11 @@ import pytest
 from safetensors.numpy import save_file
 
 import spectra
+from spectra.results.fisher import Aggregate, Fisher, FisherInfo, FisherTensor
+from spectra.results.surface import LossSurface, SurfaceInfo, SurfaceRegion
 from tests.models import small_weights
 
+FIGURES = "esd, alpha-by-depth, fisher-by-layer, fisher-vs-alpha, loss-surface"
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-1.", "svg": b"<?xml"}
 
 
@@ -27,6 +31,37 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def folder(saved, tmp_path):
     return shutil.copytree(saved, tmp_path / "out")
+
+
+def write_fisher(path, weights):
+    """A Fisher of a model that holds these weights as its base, each with its own score."""
+    tensors = tuple(
+        FisherTensor(
+            f"base.{name}", f"base.{name[:-7]}", "linear", w.shape, w.size, 10.0**-i, 10.0 ** -(i + 1), math.nan, "loop"
+        )
+        for i, (name, w) in enumerate(weights.items())
+    )
+    size = sum(t.num_params for t in tensors)
+    info = FisherInfo("sampled", "token", "traces", "param_mean", "masked-lm", 8, 64, 0, 1, 0, "toy", size, "float32", "", "0")
+    Fisher(info, tensors).save(path)
+    return path
+
+
+@pytest.fixture
+def fisher(tmp_path):
+    return write_fisher(tmp_path / "fisher.safetensors", small_weights())
+
+
+@pytest.fixture
+def surface(tmp_path):
+    grid = np.linspace(-1.5, 1.5, 5)
+    bowl = grid[:, None] ** 2 + grid[None, :] ** 2
+    info = SurfaceInfo("tensor", True, True, 5, 1.5, 0, "masked-lm", "Toy", 4, 100, 10.0, 64, "", "", "0")
+    regions = tuple(SurfaceRegion(name, 2, 50, 10.0, 1.0) for name in ("whole", "top", "bottom"))
+    LossSurface(info, regions, 0.0, grid, {r.name: bowl * (i + 1) for i, r in enumerate(regions)}).save(
+        tmp_path / "surface.npz"
+    )
+    return tmp_path / "surface.npz"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +128,7 @@ def test_without_a_layer_the_worst_is_drawn(run, folder):
 
 def test_an_unknown_figure_is_one_line_with_the_nearest(refused, folder):
     assert refused(folder, "alpha-by-dept") == (
-        "unknown figure 'alpha-by-dept'. Did you mean 'alpha-by-depth'? Known: esd, alpha-by-depth."
+        f"unknown figure 'alpha-by-dept'. Did you mean 'alpha-by-depth'? Known: {FIGURES}."
     )
 
 
@@ -175,3 +210,109 @@ def test_a_place_that_cannot_be_written_is_one_line(refused, folder, tmp_path):
 @pytest.mark.parametrize("arguments", [[], ["out"], ["out", "esd", "--colour", "red"], ["out", "esd", "more"]], ids=" ".join)
 def test_wrong_usage_is_one_line(refused, arguments):
     assert refused(*arguments)
+
+
+@pytest.mark.parametrize("options", [[], ["--wide"], ["--aggregate", "trace"]], ids=" ".join)
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_a_fisher_is_drawn_from_either_of_its_files(run, fisher, suffix, options):
+    code, out, err = run(fisher.with_suffix(suffix), "fisher-by-layer", "--format", "svg", *options)
+    assert (code, out, err) == (0, f"{fisher.parent}/figures/fisher-by-layer.svg\n", "")
+    words = "sampled Fisher (sum)" if "trace" in options else "sampled Fisher per parameter"
+    assert words in (fisher.parent / "figures" / "fisher-by-layer.svg").read_text()
+
+
+def test_the_two_diagnostics_are_drawn_against_each_other_into_the_result_folder(run, folder, fisher):
+    code, out, err = run(folder, "fisher-vs-alpha", "--fisher", fisher, "--format", "svg", "--aggregate", "trace")
+    assert (code, out, err) == (0, f"{folder}/figures/fisher-vs-alpha.svg\n", "")
+    text = (folder / "figures" / "fisher-vs-alpha.svg").read_text()
+    assert "Spearman" in text
+    assert "sampled Fisher (sum)" in text
+
+
+def test_a_loss_surface_is_drawn_beside_its_file(run, surface):
+    code, out, err = run(surface, "loss-surface", "--format", "png")
+    assert (code, out, err) == (0, f"{surface.parent}/figures/loss-surface.png\n", "")
+
+
+@pytest.mark.parametrize("figure", ["fisher-by-layer", "fisher-vs-alpha", "loss-surface"])
+def test_another_process_draws_these_to_the_same_bytes(run, folder, fisher, surface, tmp_path, figure):
+    arguments = {"fisher-by-layer": [fisher], "fisher-vs-alpha": [folder, "--fisher", fisher], "loss-surface": [surface]}
+    source, *options = map(str, arguments[figure])
+    formats = ["--format", "pdf,svg"]
+    run(source, figure, *options, *formats, "--output", tmp_path / "a")
+    command = [sys.executable, "-m", "spectra", "plot", source, figure, *options, *formats, "--output", str(tmp_path / "b")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in "ab")
+    assert first == second
+
+
+MADE_BY = {
+    "a result folder": "spectra analyze MODEL --output DIR",
+    "a Fisher file (.safetensors)": "spectra fisher MODEL --data FILE -o fisher.safetensors",
+    "a loss surface (.npz)": "spectra surface MODEL --data FILE --fisher fisher.safetensors -o surface.npz",
+}
+
+
+@pytest.mark.parametrize(
+    ("figure", "what", "wrong"),
+    [
+        ("esd", "a result folder", ("fisher", "surface")),
+        ("alpha-by-depth", "a result folder", ("fisher", "surface")),
+        ("fisher-vs-alpha", "a result folder", ("fisher", "surface")),
+        ("fisher-by-layer", "a Fisher file (.safetensors)", ("folder", "surface")),
+        ("loss-surface", "a loss surface (.npz)", ("folder", "fisher")),
+    ],
+)
+def test_the_wrong_source_is_one_line_that_says_which_one_the_figure_wants(refused, request, figure, what, wrong):
+    for name in wrong:
+        source = request.getfixturevalue(name)
+        assert refused(source, figure) == f"'{figure}' is drawn from {what}, and '{source}' is none. Make one: {MADE_BY[what]}"
+
+
+def test_a_folder_may_be_called_like_a_file(run, folder, tmp_path):
+    assert run(shutil.move(folder, tmp_path / "report.json"), "alpha-by-depth", "--format", "svg")[0] == 0
+
+
+def test_the_fisher_must_be_given_to_be_drawn_against_alpha(refused, folder):
+    assert refused(folder, "fisher-vs-alpha") == (
+        "'fisher-vs-alpha' needs the Fisher of the same model too: --fisher FILE. "
+        "Make one: spectra fisher MODEL --data FILE -o fisher.safetensors"
+    )
+
+
+@pytest.mark.parametrize(
+    ("figure", "option", "takers"),
+    [
+        ("alpha-by-depth", "--layer", "esd"),
+        ("esd", "--fisher", "fisher-vs-alpha"),
+        ("alpha-by-depth", "--aggregate", "fisher-by-layer and fisher-vs-alpha"),
+    ],
+)
+def test_an_option_of_another_figure_is_one_line(refused, folder, figure, option, takers):
+    assert refused(folder, figure, option, "x") == f"'{figure}' has no {option}: that is for {takers}."
+
+
+def test_an_unknown_aggregate_is_one_line_with_the_nearest(refused, fisher):
+    assert refused(fisher, "fisher-by-layer", "--aggregate", "traces").startswith(
+        "unknown aggregate 'traces'. Did you mean 'trace'?"
+    )
+
+
+def test_another_models_fisher_is_one_line(refused, folder, tmp_path):
+    other = write_fisher(tmp_path / "other.safetensors", {"x.weight": np.zeros((3, 4))})
+    assert refused(folder, "fisher-vs-alpha", "--fisher", other).startswith("no layer is in both: the report has 'embed', ")
+
+
+@pytest.mark.parametrize("name", ["none.safetensors", "none.json", "weights.safetensors", "none.npz", "text.npz"])
+def test_what_is_no_result_is_one_line(refused, tmp_path, name):
+    save_file(small_weights(), tmp_path / "weights.safetensors")
+    (tmp_path / "text.npz").write_text("text")
+    assert str(tmp_path / name) in refused(tmp_path / name, "loss-surface" if name.endswith("npz") else "fisher-by-layer")
+
+
+def test_the_help_names_every_figure_and_aggregate_and_stays_light():
+    code = "import sys; from spectra.cli.main import main; main(['plot', '--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "matplotlib", "numpy", "scipy", "pandas", "safetensors"} & set(done.stderr.split())
+    assert all(word in done.stdout for word in [*FIGURES.split(", "), *Aggregate])

@@ -152,3 +152,18 @@ def test_an_expert_without_a_row_is_refused():
     )
     with pytest.raises(InputError, match="'experts.1.w1' has no row in this report. Analyse with moe='per_expert'"):
         figures.esd(report, "experts.1.w1")
+
+
+def test_encoder_and_decoder_stand_one_after_the_other():
+    rng = np.random.default_rng(0)
+    roles = {"encoder": ("attn.q", "mlp.up"), "decoder": ("attn.q", "cross.q", "mlp.up")}
+    names = [f"{stack}.layers.{block}.{role}" for stack in roles for block in range(2) for role in roles[stack]]
+    model = {f"{name}.weight": rng.standard_normal((40, 30)) for name in ["embed_tokens", *names]}
+    figure = figures.alpha_by_depth(spectra.analyze(model))
+    axes = figure.axes[0]
+    assert labels_of(figure) == ["embedding", "attn.q", "mlp.up", "cross.q"]
+    assert axes.get_xlabel() == "block (encoder | decoder)"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["in", "0", "1", "0", "1"]
+    lines = [line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) > 1]
+    assert all(np.ptp(line) == 1 for line in lines)  # no line runs from one stack to the other
+    assert len(lines) == 5

@@ -1,7 +1,20 @@
-"""Figures for papers: one file per figure, each a function from a report to a matplotlib ``Figure``."""
+"""Figures for papers: one file per figure, each a function from a result to a matplotlib ``Figure``."""
 
 from spectra.report.figures.alpha_by_depth import alpha_by_depth
 from spectra.report.figures.esd import default_layer, esd
+from spectra.report.figures.fisher_by_layer import fisher_by_layer
+from spectra.report.figures.fisher_vs_alpha import fisher_vs_alpha
+from spectra.report.figures.layer_pairs import LayerPair, pair_layers
+from spectra.report.figures.loss_surface import loss_surface
 from spectra.report.figures.style import write
 
-__all__ = ["alpha_by_depth", "default_layer", "esd", "write"]
+__all__ = [
+    # of a report
+    "alpha_by_depth", "esd", "default_layer",
+    # of a Fisher
+    "fisher_by_layer", "fisher_vs_alpha", "pair_layers", "LayerPair",
+    # of a loss surface
+    "loss_surface",
+    # files
+    "write",
+]  # fmt: skip

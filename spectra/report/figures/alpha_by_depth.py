@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spectra.errors import InputError
-from spectra.report.figures.style import COLORS, MARKERS, new_figure, style
+from spectra.report.figures.depth import Place, name_the_depths, places
+from spectra.report.figures.series import add_legend, aspect, draw_along_depth, look
+from spectra.report.figures.style import new_figure, style
 from spectra.results.records import LayerDiagnostics, LayerStatus
 
 if TYPE_CHECKING:
@@ -18,18 +17,12 @@ if TYPE_CHECKING:
 
     from spectra.results.report import Report
 
-_NUMBERED = re.compile(r"^(?P<stack>(?:[^.]+\.)*?)(?P<block>\d+)\.(?P<role>.+)$")
-
-
-_MOST_BLOCK_TICKS = 10
-
 
 @dataclass(frozen=True)
 class _Point:
     role: str
-    depth: float
+    place: Place
     layer: LayerDiagnostics
-    end: str = ""  # what the axis calls this depth, beside the numbered blocks
 
 
 def alpha_by_depth(report: Report, *, wide: bool = False) -> Figure:
@@ -54,57 +47,37 @@ def alpha_by_depth(report: Report, *, wide: bool = False) -> Figure:
         raise InputError(f"no layer of '{report.model.name}' was fitted, so there is no alpha to draw.")
     roles = list(dict.fromkeys(point.role for point in points))
     with style():
-        figure, axes = new_figure(wide=wide, aspect=0.72 if wide else 0.72 + 0.06 * ((len(roles) + 1) // 2))
+        figure, axes = new_figure(wide=wide, aspect=aspect(roles, wide=wide))
         if not report.settings.inverse:  # where well-trained layers are: known of eigenvalues, not of their inverses
             axes.axhspan(2.0, 6.0, color="0.93", zorder=0, linewidth=0)
         for number, role in enumerate(roles):
-            _draw_series(axes, [p for p in points if p.role == role], number)
+            series = [point for point in points if point.role == role]
+            draw_along_depth(
+                axes,
+                *look(number),
+                role,
+                [point.place for point in series],
+                [point.layer.alpha for point in series],
+                bars=[(point.layer.alpha_std_error,) * 2 for point in series],
+                hollow=[point.layer.fit_quality == "poor" for point in series],
+            )
         axes.set_xlabel(depth_label)
         axes.set_ylabel(r"power-law exponent $\alpha$" + (r" of $1/\lambda$" if report.settings.inverse else ""))
         axes.set_ylim(bottom=min(1.0, min(point.layer.alpha for point in points)))
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        _name_the_ends(axes, points)
+        name_the_depths(axes, [point.place for point in points])
         axes.set_title(report.model.name, loc="left", parse_math=False)
-        if wide:
-            legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        else:
-            legend = figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        for text in legend.get_texts():  # names of layers are no formulas
-            text.set_parse_math(False)
+        add_legend(figure, axes, wide=wide)
     return figure
 
 
-def _draw_series(axes: Any, points: Sequence[_Point], number: int) -> None:
-    color, marker = COLORS[number % len(COLORS)], MARKERS[(number + number // len(COLORS)) % len(MARKERS)]
-    depths, alphas = [p.depth for p in points], [p.layer.alpha for p in points]
-    errors = [p.layer.alpha_std_error for p in points]
-    fills = ["white" if p.layer.fit_quality == "poor" else color for p in points]
-    # A line along the depth; layers beside the stack share a depth and are not joined.
-    line = "-" if len(set(depths)) == len(depths) else "none"
-    axes.errorbar(depths, alphas, yerr=errors, linestyle=line, color=color, linewidth=0.7, elinewidth=0.5, alpha=0.6, zorder=2)
-    axes.scatter(depths, alphas, s=11, marker=marker, facecolors=fills, edgecolors=color, linewidths=0.8, zorder=3)
-    axes.plot([], [], linestyle=line, marker=marker, markersize=3.5, color=color, linewidth=0.7, label=points[0].role)
-
-
 def _points(layers: Sequence[LayerDiagnostics]) -> tuple[list[_Point], str]:
-    fitted = [(place, layer) for place, layer in enumerate(layers, 1) if layer.status == LayerStatus.OK]
-    matches = [_NUMBERED.match(_weight_name(layer)) for _, layer in fitted]
-    stacks = Counter(match["stack"] for match in matches if match)
-    stack, size = stacks.most_common(1)[0] if stacks else ("", 0)
-    if 2 * size <= len(fitted):
-        return [
-            _Point(_role_by_place(layer, m), place, layer) for (place, layer), m in zip(fitted, matches, strict=True)
-        ], "layer"
-    points: list[_Point] = []
-    blocks = [int(m["block"]) for m in matches if m and m["stack"] == stack]
-    for (_, layer), match in zip(fitted, matches, strict=True):
-        if match and match["stack"] == stack:
-            points.append(_Point(match["role"], int(match["block"]), layer))
-        elif layer.kind == "embedding":
-            points.append(_Point("embedding", min(blocks) - 1, layer, "in"))
-        else:
-            points.append(_Point(layer.layer_name, max(blocks) + 1, layer, "out"))
-    return points, "block"
+    fitted = [(number, layer) for number, layer in enumerate(layers, 1) if layer.status == LayerStatus.OK]
+    placed, label = places(
+        [_weight_name(layer) for _, layer in fitted],
+        is_input=[layer.kind == "embedding" for _, layer in fitted],
+        numbers=[number for number, _ in fitted],
+    )
+    return [_Point(_role(layer, place), place, layer) for (_, layer), place in zip(fitted, placed, strict=True)], label
 
 
 def _weight_name(layer: LayerDiagnostics) -> str:
@@ -115,16 +88,7 @@ def _weight_name(layer: LayerDiagnostics) -> str:
     return f"{layer.layer_name}.{part}" if part.isidentifier() and part != "head" else layer.layer_name
 
 
-def _name_the_ends(axes: Any, points: Sequence[_Point]) -> None:
-    ends = {point.depth: point.end for point in points if point.end}
-    if ends:
-        inside = sorted({point.depth for point in points if not point.end})
-        step = max(1, math.ceil(len(inside) / _MOST_BLOCK_TICKS))
-        ticks = sorted([*inside[::step], *ends])
-        axes.set_xticks(ticks, [ends.get(tick, f"{tick:.0f}") for tick in ticks])
-    elif len({point.depth for point in points}) == 1:
-        axes.set_xticks([points[0].depth])
-
-
-def _role_by_place(layer: LayerDiagnostics, match: re.Match[str] | None) -> str:
-    return layer.kind if match is None else match["role"].split(".")[-1]
+def _role(layer: LayerDiagnostics, place: Place) -> str:
+    if place.role:
+        return place.role
+    return layer.layer_name if place.is_end and layer.kind != "embedding" else layer.kind

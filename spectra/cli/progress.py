@@ -1,0 +1,48 @@
+"""The progress bar of work that is counted, on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_bar(unit: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show how much is done and the time left.
+
+    Args:
+        unit: What is counted, in the plural.
+        hidden: Show nothing.
+
+    Yields:
+        A function of how many are done and of how many there are. What is done at its first call counts for no speed: the first
+        batch is slow, and a continued run starts with all that was done before.
+    """
+    if hidden:
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading model and data", total=None, left="")
+        is_first = True
+
+        def advance(done: int, total: int) -> None:
+            nonlocal is_first
+            words = f"{done:,}/{total:,} {unit}"
+            if is_first:
+                bar.reset(task, total=total, completed=done, description=words, left="left")
+            else:
+                bar.update(task, completed=done, description=words)
+            is_first = False
+
+        yield advance

@@ -1,0 +1,132 @@
+"""Batches as transformers models and plain modules take them: how many samples, some of them alone, and which they are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from spectra.errors import InputError
+from spectra.fisher.provenance import tensors_in
+
+_COUNTED_BY = ("labels", "input_ids", "inputs_embeds", "pixel_values", "input_values", "input_features")
+
+_Item = TypeVar("_Item")
+
+
+def num_samples_of(batch: Any) -> int:
+    """Count the samples of a batch.
+
+    Args:
+        batch: A mapping of tensors, or a pair ``(inputs, targets)``.
+
+    Returns:
+        The length of the labels, or else of the inputs, along the first dimension.
+
+    Raises:
+        InputError: No tensor tells, or there is no sample.
+    """
+    if isinstance(batch, Mapping):
+        named = [batch[name] for name in _COUNTED_BY if isinstance(batch.get(name), Tensor)]
+    else:
+        named = list(tensors_in(batch[1])) if isinstance(batch, tuple | list) and len(batch) == 2 else []
+    tensor = next((tensor for tensor in (*named, *tensors_in(batch)) if tensor.ndim > 0), None)
+    if tensor is None:
+        raise InputError(
+            f"a batch of type {type(batch).__name__} holds no tensor: pass mappings of tensors as the model takes them, or "
+            "pairs (inputs, targets)."
+        )
+    if len(tensor) == 0:
+        raise InputError("a batch holds no sample: leave empty batches out.")
+    return len(tensor)
+
+
+def samples(batch: Any, start: int, stop: int) -> Any:
+    """Cut some samples out of a batch; padding stays as it is.
+
+    Args:
+        batch: As above.
+        start: First sample.
+        stop: The one after the last.
+
+    Returns:
+        The same structure; tensors that do not begin with the batch are left whole.
+    """
+    size = num_samples_of(batch)
+    return mapped(batch, lambda tensor: tensor[start:stop] if tensor.ndim and tensor.shape[0] == size else tensor)
+
+
+def different_pair(batch: Any) -> Any:
+    """Cut two samples out of a batch whose inputs differ, if there are such.
+
+    Args:
+        batch: As above, of two samples or more.
+
+    Returns:
+        A batch of the first sample and the first one after it with other inputs.
+    """
+    size = num_samples_of(batch)
+    inputs = {**batch, "labels": None} if isinstance(batch, Mapping) else batch[0]
+    rows = [tensor for tensor in tensors_in(inputs) if tensor.ndim and tensor.shape[0] == size]
+    other = next((n for n in range(1, size) if not all(torch.equal(one[0], one[n]) for one in rows)), 1)
+    return mapped(batch, lambda tensor: tensor[[0, other]] if tensor.ndim and tensor.shape[0] == size else tensor)
+
+
+def mapped(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Apply a function to every tensor of a batch.
+
+    Args:
+        batch: Mappings and sequences, nested.
+        change: What to do.
+
+    Returns:
+        New mappings and sequences; everything that is no tensor as it was.
+    """
+    if isinstance(batch, Tensor):
+        return change(batch)
+    if isinstance(batch, Mapping):
+        return {key: mapped(value, change) for key, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return type(batch)(mapped(value, change) for value in batch)
+    return batch
+
+
+def chained_fingerprint(before: str, batch: Any) -> str:
+    """Add a batch to the fingerprint of those before it.
+
+    Args:
+        before: SHA-256 in hex; empty at the start.
+        batch: The next batch.
+
+    Returns:
+        SHA-256 over both, in hex: a running one that can be stored.
+    """
+    digest = hashlib.sha256(before.encode())
+    for tensor in tensors_in(batch):
+        host = tensor.detach().cpu().contiguous()
+        digest.update(f"{host.dtype}{tuple(host.shape)}".encode())
+        digest.update(host.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def flag_last(items: Iterable[_Item]) -> Iterator[tuple[_Item, bool]]:
+    """Yield items with whether each is the last.
+
+    Args:
+        items: Any.
+
+    Yields:
+        Pairs.
+    """
+    iterator = iter(items)
+    try:
+        current = next(iterator)
+    except StopIteration:
+        return
+    for following in iterator:
+        yield current, False
+        current = following
+    yield current, True

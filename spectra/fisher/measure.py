@@ -1,0 +1,249 @@
+"""Measure one batch: a followed forward pass, backward passes that tell the samples apart, a plain loop for the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from spectra.errors import InputError
+from spectra.fisher.batches import different_pair, flag_last, mapped, num_samples_of, samples
+from spectra.fisher.capture import Capture
+from spectra.fisher.contributions import Contribution
+from spectra.fisher.likelihoods import Categorical, Custom, Gaussian
+from spectra.fisher.meetings import Meetings
+from spectra.fisher.objectives import objectives
+from spectra.fisher.outputs import outputs_of
+from spectra.fisher.provenance import Expression, Provenance, mark
+from spectra.fisher.state import Counts
+
+Likelihood = Categorical | Gaussian | Custom
+
+# The gradients of a float16 model are taken of the loss times this, so that small ones do not become zero. Our choice: the
+# largest finite number is 65,504, and gradients of the mean loss of a trained model are below 1.
+_HALF_PRECISION_SCALE = 1024.0
+
+# How far a sample's activations may differ with its place in the batch, relative to their norm: by rounding, not by more.
+_TOLERANCE = {torch.float16: 0.05, torch.bfloat16: 0.05}
+_TOLERANCE_FLOAT32 = 1e-3
+
+
+class Gradients(Protocol):
+    """What takes the gradients of the samples: sums of squares, or the gradients themselves."""
+
+    def start_batch(self, num_samples: int) -> None:
+        """Begin a batch."""
+
+    def start_objective(self, index: int) -> None:
+        """Begin a backward pass: the objectives of a batch are counted from 0."""
+
+    def add_sample(self, name: str, sample: int, gradient: Tensor) -> None:
+        """Take the gradient of one sample."""
+
+    def reset(self, name: str) -> None:
+        """Forget a parameter."""
+
+    def end_batch(self) -> None:
+        """End a batch."""
+
+
+class Arrivals(Protocol):
+    """What gathers the uses of parameters of one batch."""
+
+    reached: set[str]
+    meetings: Meetings | None
+
+    def arrive(self, expression: Expression, contribution: Contribution) -> None:
+        """Take the gradients of one use."""
+
+    def finish(self, num_samples: int) -> None:
+        """End a backward pass."""
+
+
+@dataclass
+class Measurement:
+    """What stays the same from batch to batch.
+
+    Args:
+        model: In eval mode.
+        parameters: To measure, by name.
+        gradients: What takes them.
+        collect: Given the parameters that are left out, makes what gathers the uses of a batch and hands them on.
+        task: A word of ``TASKS``.
+        loss: Instead of the task.
+        kind: Which Fisher.
+        reduction: Over the tokens of a sample.
+        num_draws: Of labels, for ``sampled``.
+        generator: Of the draws, on the CPU.
+        route: ``"auto"``, or ``"loop"`` for one sample at a time throughout.
+    """
+
+    model: nn.Module
+    parameters: Mapping[str, Tensor]
+    gradients: Gradients
+    collect: Callable[[Mapping[str, str]], Arrivals]
+    task: str
+    loss: Callable[[nn.Module, Any], Tensor] | None
+    kind: str
+    reduction: str
+    num_draws: int
+    generator: torch.Generator
+    route: str = "auto"
+    unfollowed: dict[str, str] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)
+    num_batches: int = 0
+    _is_checked: bool = False
+
+    def __post_init__(self) -> None:
+        if self.route == "loop":
+            self.unfollowed = dict.fromkeys(self.parameters, "asked for")
+        half = any(tensor.dtype == torch.float16 for tensor in self.parameters.values())
+        self.scale = _HALF_PRECISION_SCALE if half else 1.0
+
+    def resume(self, counts: Counts) -> None:
+        """Go on where another run stopped.
+
+        Args:
+            counts: Of that run.
+        """
+        self.unfollowed |= counts.unfollowed
+        self.reached |= set(counts.reached)
+        self.num_batches = counts.num_batches
+
+    def add(self, batch: Any) -> tuple[int, int, int]:
+        """Add the squared gradients of a batch.
+
+        Args:
+            batch: On the model's device.
+
+        Returns:
+            Samples with a target, their targets, samples without.
+
+        Raises:
+            InputError: A gradient that is not finite, a parameter that cannot be followed after all, or what ``outputs_of`` and
+                ``objectives`` refuse.
+        """
+        num_samples = num_samples_of(batch)
+        batch = mapped(batch, torch.Tensor.detach)  # marks are written on these, not on the caller's tensors
+        if num_samples > 1 and not self._is_checked and self.route == "auto":
+            self._check_samples_come_first(different_pair(batch))
+            self._is_checked = True
+        self.gradients.start_batch(num_samples)
+        state = self.generator.get_state()
+        num_targets = None
+        if len(self.unfollowed) < len(self.parameters):
+            num_targets = self._together(batch, num_samples)
+        if self.unfollowed:
+            self.generator.set_state(state)  # the loop draws what the batch drew
+            num_targets = self._one_by_one(batch, num_samples)
+        assert num_targets is not None
+        self.gradients.end_batch()
+        self.num_batches += 1
+        counted = int((num_targets > 0).sum())
+        return counted, int(num_targets.sum()), num_samples - counted
+
+    def _objectives(self, outputs: Likelihood) -> Any:
+        return flag_last(
+            objectives(outputs, kind=self.kind, reduction=self.reduction, num_draws=self.num_draws, generator=self.generator)
+        )
+
+    def _outputs(self, batch: Any) -> Likelihood:
+        outputs = outputs_of(self.model, batch, self.task, self.loss)
+        if isinstance(outputs, Gaussian):  # float targets of a plain module
+            self.task = "regression"
+        return outputs
+
+    def _together(self, batch: Any, num_samples: int) -> Tensor:
+        collector = self.collect(self.unfollowed)
+        capture = Capture(self.parameters, num_samples, self.unfollowed, collector.arrive)
+        collector.meetings = capture.meetings
+        mark(batch, Provenance.BATCHED)
+        with torch.enable_grad():
+            with capture:
+                outputs = self._outputs(batch)
+            capture.meetings.counting = False  # what is called from now on is a recomputation of gradient checkpointing
+            for index, (objective, is_last) in enumerate(self._objectives(outputs)):
+                self.gradients.start_objective(index)
+                with capture:
+                    self._go_back(objective, is_last=is_last)
+                collector.finish(num_samples)
+        self.reached |= collector.reached
+        self._take_strays(capture.meetings.uses)
+        return outputs.num_targets
+
+    def _go_back(self, objective: Tensor, *, is_last: bool) -> None:
+        if objective.requires_grad:  # not if it depends on none of the parameters that are followed
+            torch.autograd.backward(objective * self.scale, retain_graph=not is_last)
+
+    def _take_strays(self, uses: Counter[str]) -> None:
+        """Loop the parameters that got an ordinary gradient: some use of theirs was not seen, as in compiled code."""
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                continue
+            parameter.grad = None
+            if uses[name] and name not in self.unfollowed:
+                if self.num_batches:
+                    raise InputError(
+                        f"after {self.num_batches} batches, parameter '{name}' was used in a way that cannot be followed. "
+                        "Pass route='loop'."
+                    )
+                self.gradients.reset(name)
+            self.unfollowed.setdefault(name, "a use of it was not seen")
+
+    def _one_by_one(self, batch: Any, num_samples: int) -> Tensor:
+        counts = []
+        for sample in range(num_samples):
+            with torch.enable_grad():
+                outputs = self._outputs(samples(batch, sample, sample + 1))
+                counts.append(outputs.num_targets)
+                for index, (objective, is_last) in enumerate(self._objectives(outputs)):
+                    self.gradients.start_objective(index)
+                    self._go_back(objective, is_last=is_last)
+                    self._add_gradients(sample)
+        return torch.cat(counts)
+
+    def _add_gradients(self, sample: int) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                if parameter.grad is not None and name in self.unfollowed:
+                    gradient = parameter.grad
+                    self.gradients.add_sample(name, sample, gradient.to_dense() if gradient.is_sparse else gradient)
+                    self.reached.add(name)
+                parameter.grad = None
+
+    def _check_samples_come_first(self, pair: Any) -> None:
+        """See whether two samples that change places change places at every use of a parameter, too.
+
+        They do not where the first dimension is not that of the samples (in time-major recurrent networks, say). The sums would
+        still be some numbers, so these parameters are left to the loop.
+        """
+        swapped = mapped(pair, lambda tensor: tensor.flip(0) if tensor.ndim and tensor.shape[0] == 2 else tensor)
+        found, expected = self._fingerprints(pair), self._fingerprints(swapped)
+        for key in dict.fromkeys([*found, *expected]):
+            for name in key[0]:
+                tolerance = _TOLERANCE.get(self.parameters[name].dtype, _TOLERANCE_FLOAT32)
+                if key not in found or key not in expected or not _agree(found[key], expected[key].flip(0), tolerance):
+                    self.unfollowed.setdefault(name, "its layer's input does not have the samples in its first dimension")
+
+    def _fingerprints(self, pair: Any) -> dict[tuple[tuple[str, ...], int], Tensor]:
+        capture = Capture(self.parameters, 2, self.unfollowed, lambda *_: None)
+        capture.meetings.fingerprints = []
+        pair = mapped(pair, torch.Tensor.detach)
+        mark(pair, Provenance.BATCHED)
+        with torch.enable_grad(), capture:
+            self._outputs(pair)
+        counted: Counter[tuple[str, ...]] = Counter()
+        found = {}
+        for sources, fingerprint in capture.meetings.fingerprints:
+            found[sources, counted[sources]] = fingerprint
+            counted[sources] += 1
+        return found
+
+
+def _agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    norms = torch.maximum(found[:, -1:], expected[:, -1:])
+    return bool(((found - expected).abs() <= tolerance * norms).all())

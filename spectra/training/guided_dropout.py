@@ -1,0 +1,177 @@
+"""Guided dropout at work: a plan of drop probabilities, applied to a model or to a whole training run.
+
+Source: Information Guided Regularization for Fine-tuning Language Models, arXiv 2406.14005. There, rates go to modules by their
+position, which changes with the version of transformers; here they go by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch import nn
+
+from spectra.errors import InputError, MissingPackageError
+from spectra.policies.drop_prob import check_rates
+from spectra.policies.dropout_plan import DropoutPlan, load_dropout_plan
+from spectra.results.writing import made, write_whole
+from spectra.training.drop_sites import AppliedRates, apply_rates
+from spectra.training.verify_dropout import verify_sites
+
+try:
+    from accelerate.utils import extract_model_from_parallel
+    from transformers import TrainerCallback
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+except ImportError as error:
+    raise MissingPackageError(
+        'GuidedDropout needs transformers and accelerate: pip install "spectra-nn[train]". apply_rates does without them.'
+    ) from error
+
+# Beside the weights of a checkpoint.
+PLAN_FILE = "guided_dropout.json"
+
+
+class GuidedDropout:
+    """Drop probabilities for a model, ready to be applied.
+
+    Args:
+        plan: A plan; its file, or a checkpoint's folder with ``guided_dropout.json``; or rates by site, as from a preset.
+
+    Attributes:
+        plan: The plan, or ``None`` if only rates were given.
+        rates: Drop probability by site.
+
+    Raises:
+        InputError: Rates outside ``[0, 1)``, or none at all.
+        ResultsError: The file cannot be read, or is no plan.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.1))
+        >>> with GuidedDropout({"1": 0.25}).apply(model):
+        ...     model[1].p
+        0.25
+    """
+
+    def __init__(self, plan: DropoutPlan | str | os.PathLike[str] | Mapping[str, float]) -> None:
+        given = _read(Path(plan).expanduser()) if isinstance(plan, str | os.PathLike) else plan
+        self.plan = given if isinstance(given, DropoutPlan) else None
+        self.rates = dict(given.rates if isinstance(given, DropoutPlan) else given)
+        check_rates(self.rates)
+        if not self.rates:
+            raise InputError("plan: there is no site. Give at least one drop probability.")
+
+    def apply(self, model: nn.Module, *, verify: Any = None) -> AppliedRates:
+        """Set the rates.
+
+        Args:
+            model: As in ``apply_rates``.
+            verify: A batch: each site is tried on it before any rate is set, see ``verify_sites``. Default: no trial.
+
+        Returns:
+            What puts the old rates back; see ``apply_rates``.
+
+        Raises:
+            InputError: Names that are no sites of the model, or sites without effect.
+        """
+        if verify is not None:
+            verify_sites(model, verify, self.rates)
+        return apply_rates(model, self.rates)
+
+    def callback(self, *, restore: bool = True) -> GuidedDropoutCallback:
+        """Return a callback for transformers' ``Trainer``.
+
+        Args:
+            restore: Put the old rates back when training ends.
+
+        Returns:
+            The callback.
+        """
+        return GuidedDropoutCallback(self, restore=restore)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan, or the rates where there is no plan, as JSON that ``GuidedDropout(path)`` reads; replaces a file.
+
+        Args:
+            path: The file, in an existing folder.
+
+        Raises:
+            ResultsError: It cannot be written.
+        """
+        content = self.plan.to_dict() if self.plan else {"rates": self.rates}
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        write_whole(Path(path).expanduser(), f"{text}\n".encode())
+
+
+class GuidedDropoutCallback(TrainerCallback):
+    """Sets drop probabilities when training begins, and puts the old ones back when it ends.
+
+    The plan goes into the output folder and into every checkpoint as ``guided_dropout.json``: rates are not part of the
+    weights. ``GuidedDropout(checkpoint)`` reads it again. A trainer does not say when training breaks off; in a ``with``
+    block the old rates come back then, too:
+
+    .. code-block:: python
+
+        with GuidedDropout("plan.json").callback() as guided:
+            Trainer(model, args, train_dataset=data, callbacks=[guided]).train()
+
+    Args:
+        guided: What is applied, or what :class:`~spectra.training.guided_dropout.GuidedDropout` takes.
+        restore: Put the old rates back when training ends. ``False`` leaves them; ``restore()`` or the end of a ``with`` block
+            puts them back.
+    """
+
+    def __init__(
+        self,
+        guided: GuidedDropout | DropoutPlan | str | os.PathLike[str] | Mapping[str, float],
+        *,
+        restore: bool = True,
+    ) -> None:
+        self.guided = guided if isinstance(guided, GuidedDropout) else GuidedDropout(guided)
+        self._restores_at_end = restore
+        self._applied: AppliedRates | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+        """Set the rates of the model inside all wrappers for parallel and compiled runs."""
+        self.restore()  # of a run that broke off
+        self._applied = self.guided.apply(extract_model_from_parallel(model, keep_torch_compile=False))
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the plan into the checkpoint."""
+        folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        # A hyperparameter search saves elsewhere: a folder with nothing but a plan would pass for a checkpoint.
+        if state.is_world_process_zero and folder.is_dir():
+            self.guided.save(folder / PLAN_FILE)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the plan into the output folder, and put the old rates back."""
+        if self._restores_at_end:
+            self.restore()
+        if state.is_world_process_zero:
+            self.guided.save(made(Path(args.output_dir)) / PLAN_FILE)
+
+    def restore(self) -> None:
+        """Put the old rates back, if any were set; a second call does nothing."""
+        if self._applied is not None:
+            self._applied.restore()
+            self._applied = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.restore()
+
+
+def _read(path: Path) -> DropoutPlan | dict[str, float]:
+    file = path / PLAN_FILE if path.is_dir() else path
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None  # the reader of plans says what is wrong
+    if isinstance(content, dict) and set(content) == {"rates"} and isinstance(content["rates"], dict):
+        return content["rates"]
+    return load_dropout_plan(file)

@@ -1,0 +1,37 @@
+"""Ctrl-C in the middle of a command that runs in this process."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytest
+
+needs_timers = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers of signals on this system")
+
+
+@contextmanager
+def ctrl_c_when(condition: Callable[[FrameType | None], bool]) -> Iterator[None]:
+    """Look every millisecond at where the program is, and raise SIGINT once when the condition holds."""
+
+    def look(_: int, frame: FrameType | None) -> None:
+        if condition(frame):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def is_inside(frame: FrameType | None, function: str) -> bool:
+    """Tell whether a function of this name is being run."""
+    while frame is not None and frame.f_code.co_name != function:
+        frame = frame.f_back
+    return frame is not None

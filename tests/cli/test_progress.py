@@ -1,0 +1,20 @@
+"""The progress bar of counted work."""
+
+from spectra.cli.progress import progress_bar
+
+
+def test_a_hidden_bar_prints_nothing(capsys):
+    with progress_bar("texts", hidden=True) as advance:
+        advance(1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_counts_on_stderr(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich's word for: this is a terminal
+    monkeypatch.setenv("COLUMNS", "100")
+    with progress_bar("texts", hidden=False) as advance:
+        advance(1000, 4000)
+        advance(2000, 4000)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "2,000/4,000 texts" in err

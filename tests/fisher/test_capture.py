@@ -1,0 +1,181 @@
+"""How parameters are used: what is followed through a batch, what is left to the loop with a reason, and what it costs."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from spectra import InputError
+from spectra.fisher.estimate import fisher
+from spectra.fisher.provenance import MARK
+from tests.fisher.literal import error, fisher_of, gradients, literal_fisher, pair_loss
+from tests.fisher.models import CASES, LLAMA, Custom, causal
+from tests.fisher.uses import FOLLOWED, LOOPED, N
+
+EXACT = 1e-10  # float64; 1e-15 is seen
+
+
+def compared(use, sizes):
+    """Estimates in batches of several sizes, all equal to the loop over samples; nothing is left on any tensor."""
+    torch.manual_seed(0)
+    make, inputs = use
+    model, x, y = make().double().eval(), inputs(), torch.arange(N) % 3
+    x = x.double() if x.is_floating_point() else x
+    expected = fisher_of(gradients(model, [(x[n : n + 1], y[n : n + 1]) for n in range(N)], pair_loss))
+    estimates = [fisher(model, list(zip(x.split(size), y.split(size), strict=True))) for size in sizes]
+    for estimate in estimates:
+        assert error(estimate.values, expected) < EXACT
+    assert not any(hasattr(tensor, MARK) for tensor in (*model.parameters(), *model.buffers(), x, y))
+    return estimates
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_a_use_that_is_followed_equals_the_loop(name):
+    for estimate in compared(FOLLOWED[name], (N, 3, 1)):
+        assert estimate.info.notes == ()
+        assert {tensor.route for tensor in estimate.tensors} == {"batched"}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("name", LOOPED)
+def test_a_use_that_is_not_followed_is_looped_and_noted(name):
+    use, reason, names = LOOPED[name]
+    estimate = compared(use, (N, 3, 1))[0]
+    (note,) = estimate.info.notes
+    assert note.startswith("measured one sample at a time, as ")
+    assert reason in note
+    assert {tensor.name for tensor in estimate.tensors if tensor.route == "loop"} == names
+    assert all(name in note for name in names)
+
+
+@pytest.mark.parametrize("name", ["a bias next to a computed weight", "a bias next to a computed filter"])
+def test_a_weight_that_a_network_computes_is_left_to_autograd(name):
+    (estimate,) = compared(LOOPED[name][0], (1,))
+    assert "its layer's weight or bias depends on the batch: b" in estimate.info.notes[0]
+    assert [tensor.route for tensor in estimate.tensors] == ["loop", "batched", "batched"]
+
+
+def test_samples_that_are_alike_do_not_hide_that_time_comes_first():
+    torch.manual_seed(0)
+    model = Custom(lambda m, x: m.head(x.transpose(0, 1)).mean(0), head=nn.Linear(5, 3))
+    x, y = torch.cat([torch.ones(2, 6, 5), torch.randn(1, 6, 5)]), torch.arange(3)
+    expected = fisher_of(gradients(model, [(x[n : n + 1], y[n : n + 1]) for n in range(3)], pair_loss))
+    assert error(fisher(model, [(x, y)]).values, expected) < 1e-6
+
+
+def test_a_batch_norm_of_the_batch_at_hand_is_not_followed():
+    model = nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False), nn.Flatten(), nn.Linear(8, 3))
+    estimate = fisher(model, [(torch.randn(3, 2, 4), torch.arange(3))])
+    assert "its batch norm mixes the samples: 0.weight, 0.bias" in estimate.info.notes[0]
+
+
+def test_of_torchs_encoder_all_but_the_attention_is_followed():
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), 2, enable_nested_tensor=False)
+    model = Custom(lambda m, x: m.head(m.encoder(x)[:, 0]), encoder=encoder, head=nn.Linear(6, 3)).eval()
+    x, y = torch.randn(3, 4, 6), torch.arange(3)
+    expected = fisher_of(gradients(model, [(x[n : n + 1], y[n : n + 1]) for n in range(3)], pair_loss))
+    estimate = fisher(model, [(x, y)])
+    assert error(estimate.values, expected) < 1e-6
+    looped = [tensor.name for tensor in estimate.tensors if tensor.route == "loop"]
+    assert looped == [name for name in expected if ".self_attn." in name]
+
+
+@pytest.mark.parametrize("implementation", ["grouped_mm", "eager"])
+def test_experts_are_looped_and_noted(implementation):
+    case = causal("MixtralForCausalLM", **LLAMA, num_local_experts=4)
+    case.model.set_experts_implementation(implementation)
+    estimate = fisher(case.model, case.batches(3))
+    assert error(estimate.values, literal_fisher(case.model, case.samples)) < 1e-6
+    assert "rows chosen by the data" in estimate.info.notes[0]
+    looped = {tensor.name for tensor in estimate.tensors if tensor.route == "loop"}
+    assert looped >= {name for name in estimate.values if ".experts." in name}
+    if implementation == "eager":  # which puts the rows back where they were
+        assert all(".experts." in name for name in looped)
+
+
+def test_a_parameter_that_no_gradient_reaches_is_noted():
+    model = Custom(lambda m, x: m.head(x) + m.cut.detach(), head=nn.Linear(5, 3), cut=nn.Parameter(torch.ones(3)))
+    model.forgotten = nn.Parameter(torch.ones(2))
+    estimate = fisher(model, [(torch.randn(4, 5), torch.arange(4) % 3)])
+    assert estimate.info.notes == ("no gradient reaches: cut, forgotten",)
+    assert not estimate.values["forgotten"].any()
+    assert estimate.scores()["cut"] == 0.0
+
+
+class Changing(nn.Module):
+    """Uses its weight in another way from the second call on."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.calls = nn.Parameter(torch.randn(3, 5)), 0
+
+    def forward(self, x):
+        self.calls += 1
+        z = torch.zeros(len(x), 3)
+        if self.calls > 1:
+            z[:] = self.w.sum(1)  # into a tensor that nothing is known of
+        return F.linear(x, self.w) + z
+
+
+def test_a_use_that_is_not_seen_after_it_was_is_refused():
+    batches = [(torch.randn(1, 5), torch.tensor([0]))] * 2
+    with pytest.raises(
+        InputError, match=r"after 1 batches, parameter 'w' was used in a way that cannot be followed\..*route='loop'"
+    ):
+        fisher(Changing(), batches)
+    assert fisher(Changing(), batches, route="loop").info.num_samples == 2
+
+
+def test_a_use_that_is_not_seen_next_to_one_that_is_makes_the_loop_start_anew():
+    model = Changing()
+    model.calls = 1
+    x, y = torch.randn(4, 5), torch.arange(4) % 3
+    expected = fisher_of(gradients(model, [(x[n : n + 1], y[n : n + 1]) for n in range(4)], pair_loss))
+    estimate = fisher(model, [(x, y)])
+    assert error(estimate.values, expected) < 1e-6
+    assert estimate.tensors[0].trace == pytest.approx(float(expected["w"].sum()), rel=1e-6)
+    assert "a use of it was not seen: w" in estimate.info.notes[0]
+
+
+def counted(model):
+    """A list that grows by one with every forward pass, and one with every gradient written to a parameter."""
+    forwards, writes = [], []
+    model.register_forward_hook(lambda *_: forwards.append(1))
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(lambda _: writes.append(1))
+    return forwards, writes
+
+
+@pytest.mark.parametrize("name", ["bert, sdpa", "gpt2, sdpa", "t5, tied", "vit, sdpa", "albert, shared layers"])
+def test_a_batch_costs_one_forward_pass_and_two_more_at_first(name):
+    case = CASES[name]()
+    forwards, writes = counted(case.model)
+    seen = []
+    fisher(case.model, case.batches(2), progress=lambda _: seen.append(len(forwards)))
+    assert seen == [3, 4, 5]
+    assert writes == []  # no gradient of a whole batch is ever formed
+
+
+def test_single_samples_need_no_check():
+    case = CASES["bert, sdpa"]()
+    forwards, _ = counted(case.model)
+    fisher(case.model, case.batches(1))
+    assert len(forwards) == len(case.samples)
+
+
+def test_the_loop_costs_a_forward_pass_per_sample():
+    case = CASES["bert, sdpa"]()
+    forwards, writes = counted(case.model)
+    fisher(case.model, case.batches(3), route="loop")
+    assert len(forwards) == len(case.samples)
+    assert len(writes) == len(case.samples) * len(list(case.model.parameters()))
+
+
+def test_only_parameters_that_need_it_are_looped():
+    torch.manual_seed(0)
+    use, _, _ = LOOPED["written into zeros"]
+    model = use[0]()
+    _, writes = counted(model)
+    fisher(model, [(torch.randn(4, 6, 5), torch.arange(4) % 3)])
+    assert len(writes) == 1 + 4 * 3  # one stray; in the loop all three parameters
