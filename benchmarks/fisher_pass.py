@@ -123,11 +123,12 @@ def _model(case: Case) -> nn.Module:
 
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 12}
+    start: dict[str, Any] = {"decoder_start_token_id": 0}
     makers: dict[str, Any] = {
         "classifier": lambda: BertForSequenceClassification(BertConfig(**sizes)),
         "masked": lambda: BertForMaskedLM(BertConfig(**sizes)),
         "gpt2": lambda: GPT2LMHeadModel(GPT2Config()),
-        "t5": lambda: T5ForConditionalGeneration(T5Config(decoder_start_token_id=0)),
+        "t5": lambda: T5ForConditionalGeneration(T5Config(**start)),
     }
     model: nn.Module = makers[case.model]()
     return model.eval()

@@ -85,8 +85,12 @@ def modules_after(code):
         "import spectra",
         "from spectra.cli.main import main; main(['--help'])",
         "from spectra.cli.main import main; main(['analyze', '--help'])",
+        "from spectra.cli.main import main; main(['fisher', '--help'])",
+        "from spectra.cli.main import main; main(['surface', '--help'])",
+        "from spectra.cli.main import main; main(['plot', '--help'])",
+        "import spectra; spectra.fisher, spectra.training",
     ],
-    ids=["import", "help", "analyze help"],
+    ids=["import", "help", "analyze help", "fisher help", "surface help", "plot help", "packages"],
 )
 def test_importing_and_helping_stay_light(code):
     heavy = {"torch", "transformers", "matplotlib", "pandas", "scipy", "numpy", "safetensors", "huggingface_hub"}

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from spectra.cli.model_and_data import ModelAndData, ModelAndDataCommand, memory_in_words, prepare, with_model_and_data
-from spectra.cli.progress import progress_bar
+from spectra.cli.model_and_data import (
+    ModelAndData,
+    ModelAndDataCommand,
+    Prepared,
+    memory_in_words,
+    prepare,
+    with_model_and_data,
+)
+from spectra.cli.progress import Advance, progress_bar
 from spectra.errors import InputError, SpectraError
 from spectra.results.fisher_records import Aggregate, FisherKind, Keep, Reduction
+from spectra.results.words import counted
 
 if TYPE_CHECKING:
     from spectra.results.fisher import Fisher
+    from spectra.results.fisher_spectrum import FisherSpectrum
 
 LEVELS = ("layer", "site", "tensor", "neuron")
 
@@ -41,6 +51,7 @@ _REDUCTION = (
 _KEEP = "A number for each weight (values), neuron (neurons) or parameter tensor (traces)."
 _AGGREGATE = "From tensors to the score of a layer: param_mean, mean_of_means (the paper's), trace, matrices_mean or relative."
 
+_SPECTRUM = "Also the eigenvalues of each layer's Fisher matrix, from the first N texts, into FILE.spectrum.safetensors."
 _INSERT = (
     "Count places without dropout among the sites: modules whose path matches, or the words attention-output and mlp-output; "
     "repeatable."
@@ -55,7 +66,8 @@ class _FisherCommand(ModelAndDataCommand):
     option_groups = {  # noqa: RUF012 - a constant
         **ModelAndDataCommand.option_groups,
         **dict.fromkeys(
-            ("kind", "draws", "reduction", "keep", "aggregate", "include", "exclude", "insert"), "Fisher information"
+            ("kind", "draws", "reduction", "keep", "aggregate", "include", "exclude", "insert", "spectrum"),
+            "Fisher information",
         ),
     }
 
@@ -73,6 +85,7 @@ class _FisherCommand(ModelAndDataCommand):
 @click.option("--include", multiple=True, metavar="GLOB", help="Measure only parameters whose name matches; repeatable.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out parameters whose name matches; repeatable.")
 @click.option("--insert", multiple=True, metavar="GLOB", help=_INSERT)
+@click.option("--spectrum", type=click.IntRange(min=1), metavar="N", help=_SPECTRUM)
 @click.option(
     "--output",
     "-o",
@@ -101,6 +114,7 @@ def fisher(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     insert: tuple[str, ...],
+    spectrum: int | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -122,19 +136,21 @@ def fisher(
     if level == "neuron" and keep == Keep.TRACES:
         raise InputError("--level neuron needs the sums by neuron. Use --keep neurons or --keep values.")
     state = _place(output, force=force)
+    spectrum_place = _place_of_spectrum(spectrum, output, force=force)
 
-    settings = {"kind": kind, "reduction": reduction, "keep": keep, "aggregate": aggregate, "num_draws": draws}
+    which = {"kind": kind, "reduction": reduction, "num_draws": draws, "include": include, "exclude": exclude}
     is_new = state is None or not state.exists()
     try:
-        result = _measured(
+        result, eigenvalues = _measured(
             model,
             ModelAndData(**flags),
+            which,
+            num_texts=spectrum,
             hidden=quiet or not sys.stderr.isatty(),
-            include=include,
-            exclude=exclude,
+            keep=keep,
+            aggregate=aggregate,
             insert=insert,
             state=state,
-            **settings,
         )
     except KeyboardInterrupt:
         if state is not None and state.exists():
@@ -146,28 +162,56 @@ def fisher(
         raise
     if output is not None and state is not None:
         result.save(output, force=force)
+        if eigenvalues is not None and spectrum_place is not None:
+            eigenvalues.save(spectrum_place, force=force)
         state.unlink(missing_ok=True)
     _print(result, level, as_json=as_json, as_csv=as_csv, rows=rows, no_color=no_color)
+    if eigenvalues is not None and not (as_json or as_csv):
+        _, numbers = str(eigenvalues).split("\n")
+        print(f"spectrum of {counted(eigenvalues.info.num_samples, 'text')}: {numbers}; in '{spectrum_place}'")
     if not quiet and not (as_json or as_csv):
         print(_next_step(output), file=sys.stderr)
     return 0
 
 
-def _measured(model: str, flags: ModelAndData, *, hidden: bool, **settings: Any) -> Fisher:
+def _measured(
+    model: str, flags: ModelAndData, which: Mapping[str, Any], *, num_texts: int | None, hidden: bool, **settings: Any
+) -> tuple[Fisher, FisherSpectrum | None]:
     from spectra.fisher.estimate import fisher as estimate
 
     with progress_bar("texts", hidden=hidden) as advance, memory_in_words():
         prepared = prepare(model, flags)
+        # First, as what is refused is refused soon.
+        eigenvalues = None if num_texts is None else _spectrum(prepared, flags, which, num_texts, advance)
         result = estimate(
             prepared.model,
             prepared.batches,
             task=prepared.task,
             seed=flags.seed,
             progress=lambda progress: advance(progress.num_samples, prepared.batches.num_samples),
+            **which,
             **settings,
         )
     notes = (*prepared.notes, *result.info.notes)
-    return dataclasses.replace(result, info=dataclasses.replace(result.info, model=prepared.name, notes=notes))
+    return dataclasses.replace(result, info=dataclasses.replace(result.info, model=prepared.name, notes=notes)), eigenvalues
+
+
+def _spectrum(
+    prepared: Prepared, flags: ModelAndData, which: Mapping[str, Any], num_texts: int, advance: Advance
+) -> FisherSpectrum:
+    from spectra.fisher.spectrum import fisher_spectrum
+
+    batches = prepared.batches.of_first(num_texts)
+    spectrum = fisher_spectrum(
+        prepared.model,
+        batches,
+        task=prepared.task,
+        seed=flags.seed,
+        progress=lambda progress: advance(progress.num_steps, progress.total_steps, "steps to the spectrum"),
+        **which,
+    )
+    notes = (*prepared.notes, f"the first {batches.num_samples:,} of them", *spectrum.info.notes)
+    return dataclasses.replace(spectrum, info=dataclasses.replace(spectrum.info, model=prepared.name, notes=notes))
 
 
 def _place(output: Path | None, *, force: bool) -> Path | None:
@@ -178,6 +222,17 @@ def _place(output: Path | None, *, force: bool) -> Path | None:
 
     arrays_file, _ = fisher_files(output, force=force)
     return arrays_file.with_suffix(".partial.safetensors")
+
+
+def _place_of_spectrum(num_texts: int | None, output: Path | None, *, force: bool) -> Path | None:
+    """Name the file of the eigenvalues, and refuse a name that is taken."""
+    if num_texts is None:
+        return None
+    if output is None:
+        raise InputError("--spectrum writes a file beside the result. Name the result, too: -o FILE.safetensors")
+    from spectra.results.fisher_spectrum import spectrum_file
+
+    return spectrum_file(output.with_suffix(".spectrum.safetensors"), force=force)
 
 
 def _print(result: Fisher, level: str, *, as_json: bool, as_csv: bool, rows: int, no_color: bool) -> None:

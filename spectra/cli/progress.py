@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """Moves a bar on."""
+
+    def __call__(self, done: int, total: int, unit: str | None = None) -> None:
+        """Show how many are done of how many; another unit begins anew."""
 
 
 @contextmanager
-def progress_bar(unit: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(unit: str, *, hidden: bool) -> Iterator[Advance]:
     """Show how much is done and the time left.
 
     Args:
@@ -19,7 +27,7 @@ def progress_bar(unit: str, *, hidden: bool) -> Iterator[Callable[[int, int], No
         batch is slow, and a continued run starts with all that was done before.
     """
     if hidden:
-        yield lambda done, total: None
+        yield lambda done, total, unit=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -34,15 +42,17 @@ def progress_bar(unit: str, *, hidden: bool) -> Iterator[Callable[[int, int], No
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading model and data", total=None, left="")
-        is_first = True
+        counted = ""
+        default = unit
 
-        def advance(done: int, total: int) -> None:
-            nonlocal is_first
+        def advance(done: int, total: int, unit: str | None = None) -> None:
+            nonlocal counted
+            unit = unit or default
             words = f"{done:,}/{total:,} {unit}"
-            if is_first:
+            if unit != counted:
                 bar.reset(task, total=total, completed=done, description=words, left="left")
             else:
                 bar.update(task, completed=done, description=words)
-            is_first = False
+            counted = unit
 
         yield advance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -59,20 +59,33 @@ def samples(batch: Any, start: int, stop: int) -> Any:
     return mapped(batch, lambda tensor: tensor[start:stop] if tensor.ndim and tensor.shape[0] == size else tensor)
 
 
-def different_pair(batch: Any) -> Any:
-    """Cut two samples out of a batch whose inputs differ, if there are such.
+def picked(batch: Any, rows: Sequence[int]) -> Any:
+    """Put samples of a batch together in another order.
+
+    Args:
+        batch: As above.
+        rows: Which samples; some may come twice.
+
+    Returns:
+        The same structure; tensors that do not begin with the batch are left whole.
+    """
+    size = num_samples_of(batch)
+    return mapped(batch, lambda tensor: tensor[list(rows)] if tensor.ndim and tensor.shape[0] == size else tensor)
+
+
+def first_other(batch: Any) -> int:
+    """Find the first sample whose inputs are not those of sample 0.
 
     Args:
         batch: As above, of two samples or more.
 
     Returns:
-        A batch of the first sample and the first one after it with other inputs.
+        Its place; 1 if all are alike.
     """
     size = num_samples_of(batch)
     inputs = {**batch, "labels": None} if isinstance(batch, Mapping) else batch[0]
-    rows = [tensor for tensor in tensors_in(inputs) if tensor.ndim and tensor.shape[0] == size]
-    other = next((n for n in range(1, size) if not all(torch.equal(one[0], one[n]) for one in rows)), 1)
-    return mapped(batch, lambda tensor: tensor[[0, other]] if tensor.ndim and tensor.shape[0] == size else tensor)
+    tensors = [tensor for tensor in tensors_in(inputs) if tensor.ndim and tensor.shape[0] == size]
+    return next((n for n in range(1, size) if not all(torch.equal(one[0], one[n]) for one in tensors)), 1)
 
 
 def mapped(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -90,7 +103,8 @@ def mapped(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(batch, Mapping):
         return {key: mapped(value, change) for key, value in batch.items()}
     if isinstance(batch, list | tuple):
-        return type(batch)(mapped(value, change) for value in batch)
+        values = [mapped(value, change) for value in batch]
+        return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)  # the first is a namedtuple
     return batch
 
 

@@ -9,7 +9,7 @@ operation without a rule, or one that meets rows of no one sample, is left as it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -33,6 +33,8 @@ from spectra.fisher.provenance import (
 )
 from spectra.fisher.rules import RULES
 
+_WRITTEN = "something computed from it is written in place"
+
 
 class Capture(TorchFunctionMode):
     """The mode for one batch: enter it around the forward pass, and around each backward pass, which may recompute parts of it.
@@ -54,6 +56,9 @@ class Capture(TorchFunctionMode):
         super().__init__()
         self.meetings = Meetings(parameters, num_samples, arrive)
         self._unfollowed = unfollowed
+        self._written: set[str] = (
+            set()
+        )  # what is known of a tensor may be wrong after another name of its memory was written to
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Let an operation happen, or replace it."""
@@ -63,12 +68,13 @@ class Capture(TorchFunctionMode):
         if func is torch.autograd.backward:
             return self._go_back(*args, **kwargs)
         expressions, provenances = [], set()
-        for tensor in tensors_in((args, kwargs)):
-            expression = self.meetings.expression(tensor)
-            if expression is not None:
-                expressions.append(expression)
-            elif (provenance := self.meetings.provenance(tensor)) is not None:
-                provenances.add(provenance)
+        for value in (*args, *kwargs.values()):
+            for tensor in (value,) if isinstance(value, Tensor) else tensors_in(value):
+                origin = self.meetings.origin(tensor)
+                if isinstance(origin, Expression):
+                    expressions.append(origin)
+                elif origin is not None:
+                    provenances.add(origin)
         if not expressions:
             return self._plain(func, args, kwargs, provenances)
         if not provenances:
@@ -99,13 +105,16 @@ class Capture(TorchFunctionMode):
 
     def _mixes(self, func: Any, args: Any, kwargs: Any, provenances: set[Provenance]) -> bool:
         if func in PUTS_ROWS_BACK:
-            return self.meetings.provenance(args[0]) is Provenance.MIXED
+            return self.meetings.origin(args[0]) is Provenance.MIXED
         return Provenance.MIXED in provenances or chooses_rows(func, args, kwargs)
 
     def _derive(self, func: Any, args: Any, kwargs: Any, expressions: list[Expression]) -> Any:
         """Follow what is computed from parameters alone."""
         result = func(*args, **kwargs)
         sources = tuple(dict.fromkeys(name for expression in expressions for name in expression.sources))
+        if is_in_place(func):
+            self._leave(sources, _WRITTEN)
+            self._written |= set(sources)
         selects = func in SELECTIONS and len(expressions) == 1 and expressions[0].is_selection
         dtype = expressions[0].tensor.dtype  # in another one, squares might leave its range on their way back
         for tensor in tensors_in(result):
@@ -117,7 +126,10 @@ class Capture(TorchFunctionMode):
         """Replace an operation of parameters and the batch by one that tells the samples apart, if there is one."""
         names = [name for expression in expressions for name in expression.sources]
         rule = RULES.get(func)
-        if any(name in self._unfollowed for name in names):
+        if is_in_place(func) and self.meetings.expression(args[0]) is not None:
+            self._written |= set(names)
+            reason = _WRITTEN
+        elif any(name in self._unfollowed for name in names):
             reason = "it is used together with another that is not followed"
         elif Provenance.MIXED in provenances:
             reason = "it meets rows chosen by the data, which belong to no one sample"
@@ -131,14 +143,18 @@ class Capture(TorchFunctionMode):
             else:
                 mark(result, Provenance.BATCHED)
                 return result
+        self._leave(names, reason)
+        return self._plain(func, self._detached(args), self._detached(kwargs), provenances)
+
+    def _leave(self, names: Iterable[str], reason: str) -> None:
         for name in names:
             self._unfollowed.setdefault(name, reason)
-        return self._plain(func, self._detached(args), self._detached(kwargs), provenances)
 
     def _detached(self, value: Any) -> Any:
         """Cut the parameters that are not followed out of the graph; they are measured elsewhere."""
         if isinstance(value, Tensor):
-            return value.detach() if self.meetings.expression(value) is not None else value
+            expression = self.meetings.expression(value)
+            return value if expression is None or not self._written.isdisjoint(expression.sources) else value.detach()
         if isinstance(value, Mapping):
             return {key: self._detached(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple) and not isinstance(value, torch.Size):

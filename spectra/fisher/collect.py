@@ -72,10 +72,6 @@ class Collector:
                 self._finish_shared(name, uses, num_samples)
         self._waiting, self._kept_rows = {}, {}
 
-    def discard(self) -> None:
-        """Forget what waits, after a backward pass that failed."""
-        self._waiting, self._kept_rows = {}, {}
-
     def _is_tied_vocabulary(self, name: str, expression: Expression, contribution: Contribution) -> bool:
         """Say whether all other uses are lookups of rows known from the forward pass."""
         assert self.meetings is not None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, distributed
@@ -20,6 +21,34 @@ def is_distributed() -> bool:
 def rank() -> int:
     """Return the number of this process; 0 where it is alone."""
     return distributed.get_rank() if is_distributed() else 0
+
+
+@contextmanager
+def stopping_together(device: torch.device) -> Iterator[None]:
+    """Let all processes stop when one does: the others would wait for its sums.
+
+    Args:
+        device: Where the processes talk.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InputError: Another process has stopped.
+    """
+    try:
+        yield
+    except Exception:
+        _count(device, has_stopped=True)
+        raise
+    if num_stopped := _count(device, has_stopped=False):
+        raise InputError(f"{num_stopped} of {distributed.get_world_size()} processes stopped: see their messages.")
+
+
+def _count(device: torch.device, *, has_stopped: bool) -> int:
+    total = torch.tensor(int(has_stopped), device=device)
+    distributed.all_reduce(total)
+    return int(total)
 
 
 def same_parameters_looped(unfollowed: Mapping[str, str], names: list[str], device: torch.device) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,10 +162,11 @@ def fisher(
         "weights": _fingerprint(tensors),
     }
     file = None if state is None else _state_file(Path(state).expanduser(), is_shared=is_shared)
-    with as_found(model, {id(tensor) for tensor in tensors.values()}):
+    device = next(iter(tensors.values())).device
+    together = distributed.stopping_together(device) if is_shared else nullcontext()
+    with as_found(model, {id(tensor) for tensor in tensors.values()}), together:
         counts = _run(measurement, sums, batches, settings, file, progress)
     if is_shared:
-        device = next(iter(tensors.values())).device
         distributed.same_parameters_looped(counts.unfollowed, list(tensors), device)
         counts = distributed.add_up(sums.tensors(), counts, device)
     if counts.num_samples == 0 or not counts.reached:

@@ -26,8 +26,10 @@ from spectra.fisher.provenance import Expression
 # Rows of J: its matrix of inner products takes 512 MiB then, and its eigenvalues minutes.
 MOST_ROWS = 8192
 
-# Memory for the part of J that is formed at once: large enough for fast products, our choice.
-_BLOCK_BYTES = 128 * 2**20
+# The part of J that is formed at once: little on a CPU, where 16 MiB took a quarter of the time of 128 MiB (a vocabulary, 32
+# samples), but some entries of each row, so that the products are long. Accelerators have work for more.
+_CPU_BLOCK_BYTES, _BLOCK_BYTES = 16 * 2**20, 256 * 2**20
+_FEWEST_ENTRIES = 4096
 
 Kept = Factored | Rows | Dense
 Place = tuple[int, int, range]  # batch, objective, samples
@@ -138,10 +140,9 @@ class GradientRows:
             self._kept.setdefault(name, {}).setdefault((self._batch, self._objective, samples), []).append(use)
 
     def _begins(self) -> dict[tuple[int, int], int]:
-        """Give each batch and objective its first row; sorted, as the loop goes through them in another order."""
-        ordered = sorted(self._num_samples)
-        sums = itertools.accumulate((self._num_samples[one] for one in ordered), initial=0)
-        return dict(zip(ordered, sums, strict=False))  # the last sum is of all
+        """Give each batch and objective its first row; they begin in this order one by one, too."""
+        sums = itertools.accumulate(self._num_samples.values(), initial=0)
+        return dict(zip(self._num_samples, sums, strict=False))  # the last sum is of all
 
     def _check(self, name: str, squares: Tensor) -> None:
         wrong = (~squares.isfinite()).nonzero()
@@ -229,29 +230,37 @@ def _of_factors(factors: Sequence[Factored]) -> Tensor:
         torch.cat([functional.pad(side[:, 0], (0, 0, 0, tokens - side.shape[2])) for side in sides]).double()
         for sides in ([one.left for one in factors], [one.right for one in factors])
     )  # (R, T, m) and (R, T, k)
-    step = max(1, _BLOCK_BYTES // (len(left) * tokens**2 * 8))
+    step = max(1, _numbers_at_once(left.device) // (len(left) * tokens**2))
     parts = []
-    for some in zip(left.split(step), right.split(step), strict=True):
+    for some in zip(torch.split(left, step), torch.split(right, step), strict=True):
         products = [one.flatten(0, 1) @ whole.flatten(0, 1).t() for one, whole in zip(some, (left, right), strict=True)]
         parts.append((products[0] * products[1]).view(-1, tokens, len(left), tokens).sum((1, 3)))
     return torch.cat(parts)
 
 
 def _by_blocks(uses: Sequence[Sequence[Kept]], shape: torch.Size) -> Tensor:
-    """Multiply gradients by forming them, a few rows of the weight at a time."""
+    """Multiply gradients by forming them, a few rows of the weight at a time and always in the same memory."""
     num_rows, width = (shape[0], shape[1:].numel()) if shape else (1, 1)
-    lookups = [one for several in uses for one in several if isinstance(one, Rows)]
-    if len(lookups) == sum(map(len, uses)):
+    if all(isinstance(one, Rows) for several in uses for one in several):
         uses, num_rows = _looked_up(uses)
-    length = sum(len(_gradients_of(several[0])) for several in uses)
-    step = max(1, _BLOCK_BYTES // (length * width * 8))
-    total = None
+    sizes = [len(_gradients_of(several[0])) for several in uses]
+    device = _gradients_of(uses[0][0]).device
+    num_entries = max(_FEWEST_ENTRIES, _numbers_at_once(device) // sum(sizes))
+    step = min(num_rows, max(1, num_entries // width))
+    memory = torch.empty(sum(sizes), step * width, dtype=torch.float64, device=device)
+    total = torch.zeros(sum(sizes), sum(sizes), dtype=torch.float64, device=device)
     for start in range(0, num_rows, step):
         stop = min(num_rows, start + step)
-        block = torch.cat([_sum_of_uses(several, start, stop, num_rows) for several in uses]).double()
-        total = _squared(block) if total is None else total.add_(_squared(block))
-    assert total is not None
+        block = memory[:, : (stop - start) * width].zero_()
+        for part, several in zip(torch.split(block, sizes), uses, strict=True):
+            for use in several:
+                _add_rows(part.view(len(part), -1, width), use, start, num_rows)
+        total += _squared(block)
     return total
+
+
+def _numbers_at_once(device: torch.device) -> int:
+    return (_CPU_BLOCK_BYTES if device.type == "cpu" else _BLOCK_BYTES) // 8
 
 
 def _squared(block: Tensor) -> Tensor:
@@ -275,18 +284,14 @@ def _gradients_of(use: Kept) -> Tensor:
     return use.left if isinstance(use, Factored) else use.gradients
 
 
-def _sum_of_uses(uses: Sequence[Kept], start: int, stop: int, num_rows: int) -> Tensor:
-    parts = [_some_rows(one, start, stop, num_rows) for one in uses]
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
-
-
-def _some_rows(use: Kept, start: int, stop: int, num_rows: int) -> Tensor:
-    """Form the rows from start to stop of a weight's gradients, shape ``(B, (stop - start) * width)``."""
+def _add_rows(part: Tensor, use: Kept, start: int, num_rows: int) -> None:
+    """Add the rows of a weight's gradients that follow ``start`` to a tensor of shape ``(B, rows, width)``."""
+    stop = start + part.shape[1]
     if isinstance(use, Factored):
-        return (use.left[:, 0, :, start:stop].transpose(1, 2) @ use.right[:, 0]).flatten(1)
-    if isinstance(use, Dense):
-        return use.gradients.reshape(len(use.gradients), num_rows, -1)[:, start:stop].flatten(1)
-    samples, tokens = ((use.ids >= start) & (use.ids < stop)).nonzero(as_tuple=True)
-    block = use.gradients.new_zeros(len(use.ids) * (stop - start), use.gradients.shape[-1])
-    block.index_add_(0, samples * (stop - start) + use.ids[samples, tokens] - start, use.gradients[samples, tokens])
-    return block.view(len(use.ids), -1)
+        part += use.left[:, 0, :, start:stop].transpose(1, 2) @ use.right[:, 0]
+    elif isinstance(use, Dense):
+        part += use.gradients.reshape(len(part), num_rows, -1)[:, start:stop]
+    else:
+        samples, tokens = ((use.ids >= start) & (use.ids < stop)).nonzero(as_tuple=True)
+        rows = use.ids[samples, tokens] - start
+        part.index_put_((samples, rows), use.gradients[samples, tokens].to(part.dtype), accumulate=True)

@@ -11,6 +11,7 @@ gradient, so that the backward pass goes through a layer whose input requires no
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -20,6 +21,18 @@ from torch.nn import functional
 from spectra.fisher.contributions import Contribution, Dense, Factored, OwnRows, Rows
 
 Arrive = Callable[[Contribution], None]
+
+
+def _aside(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the operations of a backward pass from the mode that follows the model: it would be asked about each of them."""
+
+    @wraps(backward)
+    def quiet(ctx: Any, *gradients: Any) -> Any:
+        saved = ctx.saved_tensors  # under the mode: gradient checkpointing may compute them here
+        with torch._C.DisableTorchFunction():
+            return backward(ctx, saved, *gradients)
+
+    return quiet
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -53,9 +66,9 @@ class DenseLayer(torch.autograd.Function):
         return functional.linear(x, weight.t() if transposed else weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: D102
-        (gradient,) = gradients
-        x, weight = ctx.saved_tensors
+    @_aside
+    def backward(ctx: Any, saved: tuple[Tensor, ...], gradient: Tensor) -> Any:  # noqa: D102
+        x, weight = saved
         into_x = None
         if ctx.needs_input_grad[1]:
             cast = weight.to(gradient.dtype)
@@ -95,9 +108,9 @@ class ConvolutionLayer(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: D102
-        (gradient,) = gradients
-        x, weight = ctx.saved_tensors
+    @_aside
+    def backward(ctx: Any, saved: tuple[Tensor, ...], gradient: Tensor) -> Any:  # noqa: D102
+        x, weight = saved
         stride, padding, dilation, groups = ctx.geometry
         into_x = None
         if ctx.needs_input_grad[1]:
@@ -160,9 +173,9 @@ class EmbeddingLayer(torch.autograd.Function):
         return functional.embedding(ids, table)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: D102
-        (gradient,) = gradients
-        (ids,) = ctx.saved_tensors
+    @_aside
+    def backward(ctx: Any, saved: tuple[Tensor, ...], gradient: Tensor) -> Any:  # noqa: D102
+        (ids,) = saved
         rows = upcast(gradient).reshape(ctx.num_samples, -1, gradient.shape[-1])
         ids = ids.reshape(ctx.num_samples, -1)
         if ctx.padding_idx is not None:  # torch gives the padding row no gradient
@@ -182,8 +195,9 @@ class SpreadOverSamples(torch.autograd.Function):
         return tensor.reshape(shape).expand(num_samples, *shape[1:])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: D102
-        ctx.arrives(Dense(upcast(gradients[0]), ctx.shape))
+    @_aside
+    def backward(ctx: Any, saved: tuple[Tensor, ...], gradient: Tensor) -> Any:  # noqa: D102
+        ctx.arrives(Dense(upcast(gradient), ctx.shape))
         return None, None, None, None, None
 
 
@@ -196,6 +210,7 @@ class RowPerSample(torch.autograd.Function):
         return tensor.view_as(tensor)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: D102
-        ctx.arrives(OwnRows(upcast(gradients[0])))
+    @_aside
+    def backward(ctx: Any, saved: tuple[Tensor, ...], gradient: Tensor) -> Any:  # noqa: D102
+        ctx.arrives(OwnRows(upcast(gradient)))
         return None, None, None

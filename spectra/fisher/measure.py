@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spectra.errors import InputError
-from spectra.fisher.batches import different_pair, flag_last, mapped, num_samples_of, samples
+from spectra.fisher.batches import first_other, flag_last, mapped, num_samples_of, picked, samples
 from spectra.fisher.capture import Capture
 from spectra.fisher.contributions import Contribution
 from spectra.fisher.likelihoods import Categorical, Custom, Gaussian
@@ -130,7 +131,8 @@ class Measurement:
         num_samples = num_samples_of(batch)
         batch = mapped(batch, torch.Tensor.detach)  # marks are written on these, not on the caller's tensors
         if num_samples > 1 and not self._is_checked and self.route == "auto":
-            self._check_samples_come_first(different_pair(batch))
+            with self._naming_samples_of(batch):
+                self._check_samples_come_first(batch)
             self._is_checked = True
         self.gradients.start_batch(num_samples)
         state = self.generator.get_state()
@@ -139,7 +141,8 @@ class Measurement:
             num_targets = self._together(batch, num_samples)
         if self.unfollowed:
             self.generator.set_state(state)  # the loop draws what the batch drew
-            num_targets = self._one_by_one(batch, num_samples)
+            with self._naming_samples_of(batch):
+                num_targets = self._one_by_one(batch, num_samples)
         assert num_targets is not None
         self.gradients.end_batch()
         self.num_batches += 1
@@ -157,6 +160,16 @@ class Measurement:
             self.task = "regression"
         return outputs
 
+    @contextmanager
+    def _naming_samples_of(self, batch: Any) -> Iterator[None]:
+        """Let an error name a sample by its place in the batch, not among the few it was measured with."""
+        try:
+            yield
+        except InputError:
+            with torch.no_grad():
+                self._outputs(batch)
+            raise
+
     def _together(self, batch: Any, num_samples: int) -> Tensor:
         collector = self.collect(self.unfollowed)
         capture = Capture(self.parameters, num_samples, self.unfollowed, collector.arrive)
@@ -165,6 +178,7 @@ class Measurement:
         with torch.enable_grad():
             with capture:
                 outputs = self._outputs(batch)
+            known = set(self.unfollowed)
             capture.meetings.counting = False  # what is called from now on is a recomputation of gradient checkpointing
             for index, (objective, is_last) in enumerate(self._objectives(outputs)):
                 self.gradients.start_objective(index)
@@ -172,20 +186,31 @@ class Measurement:
                     self._go_back(objective, is_last=is_last)
                 collector.finish(num_samples)
         self.reached |= collector.reached
-        self._take_strays(capture.meetings.uses)
+        self._take_strays(capture.meetings.uses, known)
         return outputs.num_targets
 
     def _go_back(self, objective: Tensor, *, is_last: bool) -> None:
         if objective.requires_grad:  # not if it depends on none of the parameters that are followed
             torch.autograd.backward(objective * self.scale, retain_graph=not is_last)
 
-    def _take_strays(self, uses: Counter[str]) -> None:
-        """Loop the parameters that got an ordinary gradient: some use of theirs was not seen, as in compiled code."""
+    def _take_strays(self, uses: Counter[str], known: Collection[str]) -> None:
+        """Loop the parameters that got an ordinary gradient: some use of theirs was not seen, as in compiled code.
+
+        Also those that could not be followed when gradient checkpointing repeated their use.
+
+        Args:
+            uses: How often each was used where that was seen.
+            known: Parameters that were on the list before the backward pass.
+
+        Raises:
+            InputError: One was followed in earlier batches.
+        """
         for name, parameter in self.parameters.items():
-            if parameter.grad is None:
-                continue
+            is_stray = name not in known and (parameter.grad is not None or name in self.unfollowed)
             parameter.grad = None
-            if uses[name] and name not in self.unfollowed:
+            if not is_stray:
+                continue
+            if uses[name]:
                 if self.num_batches:
                     raise InputError(
                         f"after {self.num_batches} batches, parameter '{name}' was used in a way that cannot be followed. "
@@ -215,27 +240,28 @@ class Measurement:
                     self.reached.add(name)
                 parameter.grad = None
 
-    def _check_samples_come_first(self, pair: Any) -> None:
-        """See whether two samples that change places change places at every use of a parameter, too.
+    def _check_samples_come_first(self, batch: Any) -> None:
+        """See whether every use of a parameter meets each sample in its own rows, wherever the sample stands and beside whom.
 
-        They do not where the first dimension is not that of the samples (in time-major recurrent networks, say). The sums would
+        It does not where the first dimension is not that of the samples (in time-major recurrent networks, say). The sums would
         still be some numbers, so these parameters are left to the loop.
         """
-        swapped = mapped(pair, lambda tensor: tensor.flip(0) if tensor.ndim and tensor.shape[0] == 2 else tensor)
-        found, expected = self._fingerprints(pair), self._fingerprints(swapped)
-        for key in dict.fromkeys([*found, *expected]):
+        other = first_other(batch)
+        one, two = (self._fingerprints(picked(batch, rows)) for rows in ([0, other, 0], [other, other, 0]))
+        for key in dict.fromkeys([*one, *two]):
+            is_apart = key in one and key in two
             for name in key[0]:
                 tolerance = _TOLERANCE.get(self.parameters[name].dtype, _TOLERANCE_FLOAT32)
-                if key not in found or key not in expected or not _agree(found[key], expected[key].flip(0), tolerance):
+                if not (is_apart and _agree(one[key][[0, 0, 1, 1]], torch.cat([one[key][2:], two[key][[2, 0, 1]]]), tolerance)):
                     self.unfollowed.setdefault(name, "its layer's input does not have the samples in its first dimension")
 
-    def _fingerprints(self, pair: Any) -> dict[tuple[tuple[str, ...], int], Tensor]:
-        capture = Capture(self.parameters, 2, self.unfollowed, lambda *_: None)
+    def _fingerprints(self, three: Any) -> dict[tuple[tuple[str, ...], int], Tensor]:
+        capture = Capture(self.parameters, 3, self.unfollowed, lambda *_: None)
         capture.meetings.fingerprints = []
-        pair = mapped(pair, torch.Tensor.detach)
-        mark(pair, Provenance.BATCHED)
+        three = mapped(three, torch.Tensor.detach)
+        mark(three, Provenance.BATCHED)
         with torch.enable_grad(), capture:
-            self._outputs(pair)
+            self._outputs(three)
         counted: Counter[tuple[str, ...]] = Counter()
         found = {}
         for sources, fingerprint in capture.meetings.fingerprints:

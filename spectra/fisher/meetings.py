@@ -44,35 +44,30 @@ class Meetings:
         """Say whether a tensor is one of the parameters to measure, itself."""
         return id(tensor) in self._parameters
 
-    def expression(self, value: Any) -> Expression | None:
-        """Return what a value is, if it was computed from parameters alone."""
-        if not isinstance(value, Tensor):
-            return None
-        known = self._parameters.get(id(value))
+    def origin(self, tensor: Tensor) -> Expression | Provenance | None:
+        """Say where a tensor comes from; what needs a gradient and bears no mark comes from a recomputation of activations."""
+        known = self._parameters.get(id(tensor))
         if known is not None:
             return known
-        mark = getattr(value, MARK, None)
+        mark: Expression | Provenance | None = getattr(tensor, MARK, None)
+        if mark is None and tensor.requires_grad:
+            return Provenance.BATCHED
         # What the model cuts off (detach, zeros_like) is a constant. Where no gradients are taken, as in the first forward pass
         # of reentrant checkpointing, nothing tells.
-        is_connected = value.requires_grad or not torch.is_grad_enabled()
-        return mark if isinstance(mark, Expression) and is_connected else None
+        is_cut_off = isinstance(mark, Expression) and not tensor.requires_grad and torch.is_grad_enabled()
+        return None if is_cut_off else mark
 
-    def provenance(self, tensor: Tensor) -> Provenance | None:
-        """Say how a tensor depends on the batch; what needs a gradient and is no expression comes from a recomputation."""
-        mark = getattr(tensor, MARK, None)
-        if isinstance(mark, Provenance):
-            return mark
-        if mark is None and tensor.requires_grad and not self.is_parameter(tensor):
-            return Provenance.BATCHED
-        return None
+    def expression(self, value: Any) -> Expression | None:
+        """Return what a value is, if it was computed from parameters alone."""
+        origin = self.origin(value) if isinstance(value, Tensor) else None
+        return origin if isinstance(origin, Expression) else None
 
     def is_batched(self, value: Any) -> bool:
         """Say whether the first dimension of a tensor runs over the samples, or samples times something."""
         return (
             isinstance(value, Tensor)
             and value.ndim > 0
-            and self.expression(value) is None
-            and self.provenance(value) is Provenance.BATCHED
+            and self.origin(value) is Provenance.BATCHED
             and value.shape[0] % self.num_samples == 0
             and value.shape[0] > 0
         )

@@ -94,7 +94,7 @@ def fisher_of(
 
 def _relative(values: Tensor, parameter: Tensor) -> float:
     """Sum up F θ², a piece at a time."""
-    pieces = zip(values.flatten().split(_PIECE), parameter.detach().flatten().split(_PIECE), strict=True)
+    pieces = zip(torch.split(values.flatten(), _PIECE), torch.split(parameter.detach().flatten(), _PIECE), strict=True)
     return sum(float((value * weight.to(value.dtype).square()).sum(dtype=torch.float64)) for value, weight in pieces)
 
 

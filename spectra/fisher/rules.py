@@ -56,7 +56,7 @@ def _dense(met: Meetings, x: Any, weight: Any, bias: Any, *, transposed: bool) -
 
 def _refuse_made_by_the_batch(met: Meetings, *operands: Any) -> None:
     """Leave a weight that a network computes from its input to autograd: the layers here give gradients to parameters only."""
-    if any(one is not None and met.expression(one) is None and met.provenance(one) is not None for one in operands):
+    if any(one is not None and isinstance(met.origin(one), Provenance) for one in operands):
         raise NotFollowedError("its layer's weight or bias depends on the batch")
 
 

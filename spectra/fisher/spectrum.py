@@ -84,8 +84,8 @@ def fisher_spectrum(
         include: Glob patterns on names of parameters. Default: all that require a gradient.
         exclude: Glob patterns on names of parameters.
         route: ``"auto"``, or ``"loop"``: every sample alone.
-        max_memory_gib: For the gradients kept at once; those of one layer are, whatever they take. Default 4: our choice, the
-            gradients of 500 texts of 128 tokens for a dozen matrices of BERT-base.
+        max_memory_gib: For the gradients kept at once; those of one layer are, whatever they take. Default 4, our choice: ten
+            square matrices of BERT-base for 500 texts of 128 tokens.
         progress: Called after each batch and each layer.
 
     Returns:

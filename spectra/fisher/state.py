@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def save_state(path: Path, settings: Mapping[str, Any], counts: Counts, sums: Ma
         save_file({**{name: tensor.contiguous() for name, tensor in sums.items()}, _GENERATOR: generator}, temporary, header)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be the trouble
+            temporary.unlink(missing_ok=True)
         raise ResultsError(f"cannot write '{path}': {error.strerror or error}. Free space or choose another place.") from error
 
 

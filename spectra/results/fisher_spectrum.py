@@ -97,7 +97,7 @@ class LayerSpectrum:
     @property
     def lambda_max(self) -> float:
         """The largest eigenvalue."""
-        return float(max(self.eigenvalues, default=0.0))
+        return float(self.eigenvalues[-1]) if len(self.eigenvalues) else 0.0
 
     @property
     def stable_rank(self) -> float:
@@ -109,8 +109,8 @@ class LayerSpectrum:
 class FisherSpectrum:
     """The result of :func:`spectra.fisher.spectrum.fisher_spectrum`.
 
-    Its eigenvalues are input for ``spectra.fit_power_law(spectrum.eigenvalues(name))``, which leaves out the zeros: those beyond
-    the rank.
+    Its eigenvalues are input for ``spectra.fit_power_law(spectrum.eigenvalues(name))``, which leaves out the zeros, beyond the
+    rank.
 
     Attributes:
         info: Which Fisher.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,11 @@ from spectra.errors import InputError, did_you_mean
 from spectra.fisher.sites import OUTPUT_DROPOUT, SiteKind, find_sites
 from spectra.policies.drop_prob import check_rates
 from spectra.results.fisher import SiteBlock
+from spectra.training.applied import Applied
 
 
-class AppliedRates(AbstractContextManager["AppliedRates"]):
+class AppliedRates(Applied):
     """Rates that are at work until :meth:`restore`, or until the ``with`` block ends, an exception included.
-
-    Rates may be applied on top of others; take the last ones away first.
 
     Args:
         rates: By site.
@@ -27,15 +26,8 @@ class AppliedRates(AbstractContextManager["AppliedRates"]):
     """
 
     def __init__(self, rates: Mapping[str, float], undo: ExitStack) -> None:
+        super().__init__(undo)
         self.rates = dict(rates)
-        self._undo = undo
-
-    def restore(self) -> None:
-        """Put every old rate back; a second call does nothing."""
-        self._undo.close()
-
-    def __exit__(self, *_: object) -> None:
-        self.restore()
 
 
 def apply_rates(model: nn.Module, rates: Mapping[str, float]) -> AppliedRates:

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from spectra.errors import InputError
-from spectra.training.site_noise import AppliedNoise, apply_noise
+from spectra.training.applied import Applied
+from spectra.training.site_noise import apply_noise
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -84,7 +85,7 @@ class GaussianDropout(nn.Module):
         return f"drop_prob={self.drop_prob}"
 
 
-def apply_gaussian(model: nn.Module, rates: Mapping[str, float]) -> AppliedNoise:
+def apply_gaussian(model: nn.Module, rates: Mapping[str, float]) -> Applied:
     """Put Gaussian dropout at some places of a model.
 
     A dropout module at such a place does nothing else until the noise is taken away; the output of any other module is

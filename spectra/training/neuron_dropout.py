@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from spectra.errors import InputError
-from spectra.training.site_noise import AppliedNoise, apply_noise
+from spectra.training.applied import Applied
+from spectra.training.site_noise import apply_noise
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -59,7 +60,7 @@ def channel_dropout(
     )
 
 
-def apply_neuron_rates(model: nn.Module, rates: Mapping[str, ArrayLike | Tensor], *, shared: bool = False) -> AppliedNoise:
+def apply_neuron_rates(model: nn.Module, rates: Mapping[str, ArrayLike | Tensor], *, shared: bool = False) -> Applied:
     """Give the channels at some places of a model drop probabilities of their own.
 
     A dropout module at such a place does nothing else until they are taken away; the output of any other module is dropped

@@ -8,37 +8,20 @@ it; at such a place a hook would turn dropout off and put nothing in its stead, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from spectra.errors import InputError, did_you_mean
+from spectra.training.applied import Applied
 
 # Gets an output and whether its module is in training mode.
 Noise = Callable[[Tensor, bool], Tensor]
 
 
-class AppliedNoise(AbstractContextManager["AppliedNoise"]):
-    """Noise that is in place until :meth:`restore`, or until the ``with`` block ends, an exception included.
-
-    Args:
-        undo: What takes it away, last things first.
-    """
-
-    def __init__(self, undo: ExitStack) -> None:
-        self._undo = undo
-
-    def restore(self) -> None:
-        """Take the noise away and put the modules' own rates back; a second call does nothing."""
-        self._undo.close()
-
-    def __exit__(self, *_: object) -> None:
-        self.restore()
-
-
-def apply_noise(model: nn.Module, noises: Mapping[str, Noise]) -> AppliedNoise:
+def apply_noise(model: nn.Module, noises: Mapping[str, Noise]) -> Applied:
     """Put noise on the outputs of modules.
 
     Args:
@@ -63,7 +46,7 @@ def apply_noise(model: nn.Module, noises: Mapping[str, Noise]) -> AppliedNoise:
             undo.callback(module.register_forward_hook(_noise_hook(name, noise, called)).remove)
             parent = model.get_submodule(name.rpartition(".")[0])
             undo.callback(parent.register_forward_hook(_called_hook(name, called)).remove)
-        return AppliedNoise(undo.pop_all())
+        return Applied(undo.pop_all())
 
 
 def _modules(model: nn.Module, names: Mapping[str, Any]) -> dict[str, nn.Module]:

@@ -53,6 +53,18 @@ class TextBatches(Sequence[Batch]):
         """Examples in all batches."""
         return sum(map(len, self.indices))
 
+    def of_first(self, number: int) -> TextBatches:
+        """Return the batches of the first examples of all, as they were arranged.
+
+        Args:
+            number: How many examples.
+
+        Returns:
+            Batches, some of which are smaller.
+        """
+        kept = (tuple(index for index in batch if index < number) for batch in self.indices)
+        return TextBatches(tuple(batch for batch in kept if batch), self.collate, self.length)
+
     def __len__(self) -> int:
         return len(self.indices)
 

@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from spectra.cli.fisher import fisher as command
 from spectra.cli.model_and_data import ModelAndData, prepare
 from spectra.fisher.estimate import fisher
+from spectra.fisher.spectrum import fisher_spectrum
+from spectra.results.fisher_spectrum import load_fisher_spectrum
 from spectra.results.fisher_store import load_fisher
 from tests.cli.flags import FLAGS
 from tests.cli.interrupts import ctrl_c_when, needs_timers
@@ -278,6 +280,67 @@ def test_an_interrupted_run_says_where_it_continues(gpt2, tmp_path, capsys):
     assert err.splitlines()[0] == f"The texts so far are kept in '{state}'; the same command continues there."
 
 
+# The spectrum
+
+SPECTRUM = "f.spectrum.safetensors"
+
+
+def test_the_spectrum_is_that_of_the_function_for_the_first_texts(run, gpt2, texts, tmp_path):
+    settings = ["--kind", "sampled", "--draws", 2, "--reduction", "sequence_sum", "--exclude", "*.bias", "--seed", 5]
+    code, out, _ = run(gpt2, "--data", texts, *settings, "--batch-size", 4, "-o", tmp_path / "f.safetensors", "--spectrum", 4)
+    assert code == 0
+    given = prepared(gpt2, texts, batch_size=4, seed=5)
+    which = {"kind": "sampled", "num_draws": 2, "reduction": "sequence_sum", "exclude": "*.bias", "seed": 5}
+    expected = fisher_spectrum(given.model, given.batches.of_first(4), **which)
+    found = load_fisher_spectrum(tmp_path / SPECTRUM)
+    np.testing.assert_array_equal(found.whole, expected.whole)
+    for layer in expected.layers:
+        np.testing.assert_array_equal(found.eigenvalues(layer.layer_name), layer.eigenvalues)
+    assert (found.info.model, found.info.num_samples, found.info.num_rows) == ("gpt2", 4, 8)
+    assert found.info.notes == ("6 texts of 'texts.txt', cut to 32 tokens, seed 5", "the first 4 of them")
+    *_, last = out.splitlines()
+    numbers = f"largest eigenvalue {expected.whole[-1]:.2e}, stable rank {expected.whole.sum() / expected.whole[-1]:.1f}"
+    assert last == f"spectrum of 4 texts: {numbers}; in '{tmp_path / SPECTRUM}'"
+
+
+def test_the_spectrum_of_all_texts_adds_up_to_the_diagonal(run, bert, texts, tmp_path):
+    arguments = ["--mask-share", 0.5, "-o", tmp_path / "f.safetensors", "--spectrum", 100, "--json"]
+    code, out, _ = run(bert, "--data", texts, *arguments)
+    assert code == 0
+    found = load_fisher_spectrum(tmp_path / SPECTRUM)
+    diagonal = json.loads(out)  # the spectrum does not get between
+    assert found.info.data == diagonal["info"]["data"]
+    # float32 gradients
+    assert found.whole.sum() == pytest.approx(sum(layer["trace"] for layer in diagonal["layers"]), rel=1e-5)
+    assert sorted(path.name for path in tmp_path.glob("f.*")) == ["f.json", "f.safetensors", SPECTRUM]
+
+
+def test_a_spectrum_that_exists_is_left_alone_unless_forced(run, refused, gpt2, texts, tmp_path):
+    (tmp_path / SPECTRUM).write_bytes(b"mine")
+    arguments = [gpt2, "--data", texts, "-o", tmp_path / "f.safetensors", "--spectrum", 3]
+    assert refused(*arguments).startswith(f"'{tmp_path / SPECTRUM}' exists. Choose another name")
+    assert (tmp_path / SPECTRUM).read_bytes() == b"mine"
+    assert run(*arguments, "--force")[0] == 0
+    assert load_fisher_spectrum(tmp_path / SPECTRUM).info.num_samples == 3
+
+
+def test_an_unfinished_run_continues_with_a_spectrum(run, gpt2, texts, tmp_path):
+    arguments = [gpt2, "--data", texts, "--batch-size", 1, "--spectrum", 3, "-o"]
+    run(*arguments, tmp_path / "whole.safetensors")
+    interrupted_run(gpt2, texts, tmp_path / "f.partial.safetensors", batch_size=1)
+    assert run(*arguments, tmp_path / "f.safetensors")[0] == 0
+    for ending in (".safetensors", ".spectrum.safetensors"):
+        found, expected = (tmp_path / f"{name}{ending}" for name in ("f", "whole"))
+        assert found.read_bytes() == expected.read_bytes()
+
+
+def test_a_spectrum_of_too_many_gradients_is_refused_before_the_work(refused, gpt2, tmp_path):
+    (tmp_path / "many.txt").write_text("it was good\n" * 300)
+    arguments = ["--kind", "exact", "--spectrum", 300, "-o", tmp_path / "f.safetensors"]  # 300 texts, 2 targets, 17 words
+    assert refused(gpt2, "--data", tmp_path / "many.txt", *arguments).startswith("a spectrum of more than 8,192 gradients")
+    assert list(tmp_path.glob("f.*")) == []
+
+
 # What it refuses
 
 
@@ -301,6 +364,8 @@ def test_an_interrupted_run_says_where_it_continues(gpt2, tmp_path, capsys):
         (["--text-column", "txt"], "'{texts}' has no column 'txt'. Did you mean 'text'? Columns: 'text'."),
         (["--label-column", "text"], "task 'causal-lm' reads no label. Leave --label-column out"),
         (["-o", "fisher.npz"], "'fisher.npz' must end in .safetensors"),
+        (["--spectrum", "3"], "--spectrum writes a file beside the result. Name the result, too: -o FILE.safetensors"),
+        (["--spectrum", "0"], "Invalid value for '--spectrum'"),
         (["--outptu", "x"], "No such option '--outptu'. Did you mean '--output'?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

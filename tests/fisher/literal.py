@@ -31,7 +31,7 @@ def target_logits(model: nn.Module, sample: Mapping[str, Tensor]) -> Tensor:
 
 
 def token_losses(model: nn.Module, sample: Mapping[str, Tensor]) -> Tensor:
-    """Negative log-likelihoods of the targets of one sample, in the model's precision; transformers rounds logits to float32."""
+    """Negative log-likelihoods of the targets of one sample, in the model's precision: transformers' are float32."""
     labels = sample["labels"]
     if labels.dim() == 2:
         labels = labels[labels != -100] if not _is_causal(model) else labels[:, 1:][labels[:, 1:] != -100]

@@ -135,22 +135,6 @@ def image_classifier(name: str, **settings: Any) -> Case:
     return Case(made(name, **settings), batch, list(in_batches(batch, 1)))
 
 
-class Custom(nn.Module):
-    """A module that is a function of itself and its input; keyword arguments are its modules, parameters and buffers."""
-
-    def __init__(self, function: Callable[[Any, Tensor], Tensor], **parts: nn.Module | nn.Parameter | Tensor) -> None:
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            if isinstance(part, nn.Module | nn.Parameter):
-                setattr(self, name, part)
-            else:
-                self.register_buffer(name, part)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self, x)
-
-
 EAGER, SDPA = {"attn_implementation": "eager"}, {"attn_implementation": "sdpa"}
 
 CASES: dict[str, Callable[[], Case]] = {

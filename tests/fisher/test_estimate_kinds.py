@@ -144,6 +144,16 @@ def test_the_loop_draws_what_the_batch_draws():
     np.testing.assert_allclose(one.values["weight"], other.values["weight"], rtol=EXACT)
 
 
+def test_what_is_looped_meets_the_same_draws():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.PReLU(5), nn.Linear(5, 4)).double()
+    x, y = torch.randn(20, 6, dtype=torch.float64), torch.arange(20) % 4
+    batches = list(zip(x.split(7), y.split(7), strict=True))
+    one, other = (fisher(model, batches, kind="sampled", num_draws=3, route=route) for route in ("auto", "loop"))
+    assert [tensor.route for tensor in one.tensors] == ["batched", "batched", "loop", "batched", "batched"]
+    assert error(one.values, other.values) < EXACT
+
+
 def test_a_loss_of_ones_own_takes_the_place_of_the_task():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()

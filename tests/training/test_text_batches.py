@@ -60,6 +60,19 @@ def test_rows_are_filled_up_on_the_right():
     assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
 
 
+def test_the_first_texts_of_the_file_stay_arranged_by_length():
+    examples = Examples(("a film", "a very good film", "it", "the film was bad"), (1, 2, 3, 4))
+    batches = make_batches(encoder_tokenizer(), examples, "masked-lm", CONFIG, batch_size=2, mask_share=0.5)
+    first = batches.of_first(2)
+    assert batches.indices == ((1, 3), (0, 2))
+    assert first.indices == ((1,), (0,))
+    assert first.num_samples == 2
+    everything = by_sample(batches)
+    assert by_sample(first) == {index: everything[index] for index in (0, 1)}  # with the same masks
+    assert batches.of_first(1).indices == ((0,),)
+    assert batches.of_first(9).indices == batches.indices
+
+
 def test_without_a_padding_token_the_end_fills_up_and_is_no_target():
     batch = make_batches(decoder_tokenizer(), Examples(("the film", "it"), (1, 2)), "causal-lm", GPT2Config())[0]
     assert batch["input_ids"][1].tolist() == [VOCABULARY.index("it"), VOCABULARY.index("[SEP]")]
