@@ -55,16 +55,18 @@ class Capture(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.meetings = Meetings(parameters, num_samples, arrive)
+        self.path = 0  # tells one sequence of operations from another
         self._unfollowed = unfollowed
-        self._written: set[str] = (
-            set()
-        )  # what is known of a tensor may be wrong after another name of its memory was written to
+        # What is known of a tensor may be wrong after another name of its memory was written to.
+        self._written: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Let an operation happen, or replace it."""
         kwargs = kwargs or {}
         if func in ATTRIBUTES:
             return func(*args, **kwargs)
+        if self.meetings.counting:
+            self.path = hash((self.path, func))
         if func is torch.autograd.backward:
             return self._go_back(*args, **kwargs)
         expressions, provenances = [], set()

@@ -26,8 +26,8 @@ from spectra.fisher.provenance import Expression
 # Rows of J: its matrix of inner products takes 512 MiB then, and its eigenvalues minutes.
 MOST_ROWS = 8192
 
-# The part of J that is formed at once: little on a CPU, where 16 MiB took a quarter of the time of 128 MiB (a vocabulary, 32
-# samples), but some entries of each row, so that the products are long. Accelerators have work for more.
+# The part of J that is formed at once: little on a CPU, where 16 MiB, used again, took a quarter of the time of 128 MiB, made
+# anew (a vocabulary, 32 samples); but some entries of each row, so that the products are long. Accelerators have work for more.
 _CPU_BLOCK_BYTES, _BLOCK_BYTES = 16 * 2**20, 256 * 2**20
 _FEWEST_ENTRIES = 4096
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from spectra.errors import InputError
 from spectra.fisher.batches import first_other, flag_last, mapped, num_samples_of, picked, samples
 from spectra.fisher.capture import Capture
+from spectra.fisher.collect import Collector
 from spectra.fisher.contributions import Contribution
 from spectra.fisher.likelihoods import Categorical, Custom, Gaussian
 from spectra.fisher.meetings import Meetings
@@ -21,12 +23,20 @@ from spectra.fisher.objectives import objectives
 from spectra.fisher.outputs import outputs_of
 from spectra.fisher.provenance import Expression, Provenance, mark
 from spectra.fisher.state import Counts
+from spectra.fisher.sums import Sums
+from spectra.results.fisher_records import FisherKind, Keep, Reduction
 
 Likelihood = Categorical | Gaussian | Custom
 
 # The gradients of a float16 model are taken of the loss times this, so that small ones do not become zero. Our choice: the
 # largest finite number is 65,504, and gradients of the mean loss of a trained model are below 1.
 _HALF_PRECISION_SCALE = 1024.0
+
+# the largest of the model, below which a trace is nothing but rounding: that of keys' biases is 0.
+# the largest of the model, below which a trace is nothing but rounding (that of keys' biases is 0).
+_SAMPLES_OF_A_PROOF = 8
+_PROOF = {torch.float16: (0.1, 1e-4), torch.bfloat16: (0.1, 1e-4)}
+_PROOF_FLOAT32 = (1e-3, 1e-8)
 
 # How far a sample's activations may differ with its place in the batch, relative to their norm: by rounding, not by more.
 _TOLERANCE = {torch.float16: 0.05, torch.bfloat16: 0.05}
@@ -98,6 +108,7 @@ class Measurement:
     reached: set[str] = field(default_factory=set)
     num_batches: int = 0
     _is_checked: bool = False
+    _proven: set[int] | None = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.route == "loop":
@@ -127,18 +138,26 @@ class Measurement:
         Raises:
             InputError: A gradient that is not finite, a parameter that cannot be followed after all, or what ``outputs_of`` and
                 ``objectives`` refuse.
+            RuntimeError: As torch raises it in the model.
         """
         num_samples = num_samples_of(batch)
         batch = mapped(batch, torch.Tensor.detach)  # marks are written on these, not on the caller's tensors
-        if num_samples > 1 and not self._is_checked and self.route == "auto":
-            with self._naming_samples_of(batch):
-                self._check_samples_come_first(batch)
-            self._is_checked = True
         self.gradients.start_batch(num_samples)
         state = self.generator.get_state()
         num_targets = None
-        if len(self.unfollowed) < len(self.parameters):
-            num_targets = self._together(batch, num_samples)
+        try:
+            if num_samples > 1 and not self._is_checked and self.route == "auto":
+                with self._naming_samples_of(batch):
+                    self._check_samples_come_first(batch)
+                self._is_checked = True
+            if len(self.unfollowed) < len(self.parameters):
+                num_targets = self._together(batch, num_samples)
+        except _DifferentiatesError:
+            self._loop_all("the model takes gradients in its forward pass")
+        except RuntimeError as error:
+            if "setup_context" not in str(error):  # torch's words where a model applies torch.func to an operation of ours
+                raise
+            self._loop_all("the model uses torch.func")
         if self.unfollowed:
             self.generator.set_state(state)  # the loop draws what the batch drew
             with self._naming_samples_of(batch):
@@ -149,6 +168,9 @@ class Measurement:
         counted = int((num_targets > 0).sum())
         return counted, int(num_targets.sum()), num_samples - counted
 
+    def _loop_all(self, reason: str) -> None:
+        self.unfollowed = {**dict.fromkeys(self.parameters, reason), **self.unfollowed}
+
     def _objectives(self, outputs: Likelihood) -> Any:
         return flag_last(
             objectives(outputs, kind=self.kind, reduction=self.reduction, num_draws=self.num_draws, generator=self.generator)
@@ -158,6 +180,8 @@ class Measurement:
         outputs = outputs_of(self.model, batch, self.task, self.loss)
         if isinstance(outputs, Gaussian):  # float targets of a plain module
             self.task = "regression"
+        for parameter in self.parameters.values():  # what a model that takes gradients in its forward pass has left there
+            parameter.grad = None
         return outputs
 
     @contextmanager
@@ -178,6 +202,11 @@ class Measurement:
         with torch.enable_grad():
             with capture:
                 outputs = self._outputs(batch)
+            if capture.meetings.is_differentiated:
+                raise _DifferentiatesError
+            if self._proven is not None and capture.path not in self._proven:
+                self._prove(batch, num_samples)
+                self._proven.add(capture.path)
             known = set(self.unfollowed)
             capture.meetings.counting = False  # what is called from now on is a recomputation of gradient checkpointing
             for index, (objective, is_last) in enumerate(self._objectives(outputs)):
@@ -223,7 +252,7 @@ class Measurement:
         counts = []
         for sample in range(num_samples):
             with torch.enable_grad():
-                outputs = self._outputs(samples(batch, sample, sample + 1))
+                outputs = self._outputs(mapped(samples(batch, sample, sample + 1), torch.Tensor.detach))
                 counts.append(outputs.num_targets)
                 for index, (objective, is_last) in enumerate(self._objectives(outputs)):
                     self.gradients.start_objective(index)
@@ -239,6 +268,46 @@ class Measurement:
                     self.gradients.add_sample(name, sample, gradient.to_dense() if gradient.is_sparse else gradient)
                     self.reached.add(name)
                 parameter.grad = None
+
+    def _prove(self, batch: Any, num_samples: int) -> None:
+        """Compare the gradients that a batch gives for some of its samples with those of the samples alone.
+
+        Done whenever the model takes a sequence of operations it has not taken before, and before anything of the batch counts.
+        What differs is left to the loop: layouts whose rows are not the samples', and gradients that were lost on the way.
+        """
+        chosen = torch.linspace(0, num_samples - 1, min(num_samples, _SAMPLES_OF_A_PROOF)).round().long()
+        together, by_batch = self._trial(self.unfollowed, num_samples)
+        alone, by_sample = self._trial(self.parameters, len(chosen))
+        together._together(mapped(batch, torch.Tensor.detach), num_samples)
+        with self._naming_samples_of(batch):
+            alone._one_by_one(picked(batch, chosen.tolist()), len(chosen))
+        self.unfollowed |= {name: reason for name, reason in together.unfollowed.items() if name not in self.unfollowed}
+        found, expected = by_batch.batch_traces(), by_sample.batch_traces()
+        largest = max(float(traces.max()) for traces in expected.values())
+        if not math.isfinite(largest):
+            return  # the batch itself will be refused, by the sample's name
+        for name, parameter in self.parameters.items():
+            relative, floor = _PROOF.get(parameter.dtype, _PROOF_FLOAT32)
+            agree = torch.allclose(found[name].cpu()[chosen], expected[name].cpu(), rtol=relative, atol=floor * largest)
+            if not agree:
+                self.unfollowed.setdefault(name, "a batch did not give the gradients of its samples")
+
+    def _trial(self, left_out: Iterable[str], num_samples: int) -> tuple[Measurement, Sums]:
+        """Make a measurement beside this one, of one number per parameter and sample."""
+        sums = Sums(self.parameters, Keep.TRACES)
+        sums.start_batch(num_samples)
+        trial = replace(
+            self,
+            gradients=sums,
+            collect=lambda unfollowed: Collector(self.parameters, unfollowed, sums),
+            kind=FisherKind.EMPIRICAL,  # any objective shows whether samples are kept apart; this one draws nothing
+            reduction=Reduction.SEQUENCE_SUM,
+            unfollowed=dict.fromkeys(left_out, ""),
+            reached=set(),
+            num_batches=0,
+            _proven=None,
+        )
+        return trial, sums
 
     def _check_samples_come_first(self, batch: Any) -> None:
         """See whether every use of a parameter meets each sample in its own rows, wherever the sample stands and beside whom.
@@ -262,12 +331,18 @@ class Measurement:
         mark(three, Provenance.BATCHED)
         with torch.enable_grad(), capture:
             self._outputs(three)
+        if capture.meetings.is_differentiated:
+            raise _DifferentiatesError
         counted: Counter[tuple[str, ...]] = Counter()
         found = {}
         for sources, fingerprint in capture.meetings.fingerprints:
             found[sources, counted[sources]] = fingerprint
             counted[sources] += 1
         return found
+
+
+class _DifferentiatesError(Exception):
+    """A model takes gradients in its forward pass, so that what arrives is not the gradient of the loss alone."""
 
 
 def _agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:

@@ -37,6 +37,7 @@ class Meetings:
         self.ids_of: dict[str, list[Tensor]] = {}  # of embeddings: what each use looks up
         self.fingerprints: list[tuple[tuple[str, ...], Tensor]] | None = None
         self.counting = True
+        self.is_differentiated = False  # by the model itself, in its forward pass
         self._arrive = arrive
         self._parameters = {id(tensor): Expression(tensor, (name,), True) for name, tensor in parameters.items()}
 
@@ -88,7 +89,10 @@ class Meetings:
                 self.fingerprints.append((expression.sources, _fingerprint(partner, self.num_samples)))
 
         def arrive(contribution: Contribution) -> None:
-            self._arrive(expression, contribution)
+            if self.counting:
+                self.is_differentiated = True
+            else:
+                self._arrive(expression, contribution)
 
         return arrive
 

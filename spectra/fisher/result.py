@@ -50,7 +50,7 @@ def fisher_of(
     for parameter in parameters:
         name = parameter.name
         values = sums.values.get(name)
-        trace = counts.traces[name] / divisor if values is None else float(values.sum(dtype=torch.float64))
+        trace = counts.traces[name] / divisor  # summed in float64; the values, in float32, drift after a million samples
         relative = math.nan if values is None else _relative(values, parameter.tensor)
         tensors.append(
             FisherTensor(

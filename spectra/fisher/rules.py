@@ -174,6 +174,8 @@ def _attention(met: Meetings, func: Any, args: Any, kwargs: Any) -> Any:
     others = [bound[name] for name in names[:3]]
     if bias is None or len(args) > len(names) or not all(map(met.is_batched, others)):
         raise NotFollowedError("it is query, key or value of an attention")
+    if others[0].shape[0] != met.num_samples:  # windows of the samples, as in Swin
+        raise NotFollowedError(_NOT_THE_BATCH)
     return func(**{**bound, "attn_mask": _spread(met, bias, others[0], others[0].ndim, 1)})
 
 

@@ -89,7 +89,8 @@ def fisher_spectrum(
         progress: Called after each batch and each layer.
 
     Returns:
-        Eigenvalues by layer, float64, ascending. Those that rounding cannot tell from zero are 0: a fit leaves them out.
+        Eigenvalues by layer, float64, ascending. Those that the rounding of float32 or float64 cannot tell from zero are 0: a
+        fit leaves them out. A model in bfloat16 or float16 rounds more, so that its smallest eigenvalues are rounding.
 
     Raises:
         InputError: As :func:`spectra.fisher`; or more than 8192 gradients, or memory that is none.
@@ -137,7 +138,7 @@ def fisher_spectrum(
         for name in names if counts.num_samples else ():
             products = done.products(layers[name])
             spectra.append(LayerSpectrum(name, _num_params(layers[name]), _eigenvalues(products, layers[name])))
-            whole = products if whole is None else whole + products.to(whole.device)
+            whole = products if whole is None else whole.add_(products.to(whole.device))
             tick()
     if whole is None or not counts.reached:
         raise InputError(nothing_measured(counts))
@@ -167,9 +168,11 @@ class _Pass:
     scale: float
 
     def products(self, members: Sequence[MeasuredParameter]) -> Tensor:
-        """Return J Jᵀ / N for some parameters."""
-        parts = [self.rows.inner_products(one.name) for one in members]
-        total = torch.stack([one.to(parts[0].device) for one in parts]).sum(0) if len(parts) > 1 else parts[0]
+        """Return J Jᵀ / N for some parameters, whose gradients are not needed any more."""
+        total = torch.zeros((), dtype=torch.float64)
+        for one in members:
+            total = self.rows.inner_products(one.name).add_(total.to(one.tensor.device))
+            self.rows.reset(one.name)
         return total.div_(self.counts.num_samples * self.scale**2)
 
 

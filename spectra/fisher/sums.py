@@ -79,6 +79,10 @@ class Sums:
             for name, parameter in self.parameters.items()
         }
 
+    def batch_traces(self) -> dict[str, Tensor]:
+        """Return the traces of the batch at hand, shape ``(B,)`` each."""
+        return dict(self._batch)
+
     def start_objective(self, index: int) -> None:
         """Begin a backward pass: the squares of all passes add up."""
 

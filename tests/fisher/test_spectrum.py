@@ -316,6 +316,14 @@ def test_eigenvalues_beyond_the_rank_are_zero_and_left_out_of_a_fit(dtype):
     assert fit.num_tail <= 60
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_rank_of_an_exact_fisher_is_found(dtype):
+    model, data = mlp(30, 40, 5, dtype=dtype), pairs(20, 30, 5, dtype=dtype)
+    for layer in fisher_spectrum(model, [data], kind="exact").layers:
+        assert len(layer.eigenvalues) == 20 * 5
+        assert np.count_nonzero(layer.eigenvalues) == 20 * 4  # the gradients of a sample, times probabilities, add up to 0
+
+
 def test_low_precision_gradients_are_multiplied_in_float64():
     case = SMALL["bert, tied"]()
     model = case.model.to(torch.bfloat16)
