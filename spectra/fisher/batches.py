@@ -44,6 +44,21 @@ def num_samples_of(batch: Any) -> int:
     return len(tensor)
 
 
+def check_batches(batches: Any) -> None:
+    """Refuse what is no series of batches.
+
+    Args:
+        batches: What the caller passed.
+
+    Raises:
+        InputError: One batch alone, or nothing that can be gone through.
+    """
+    if isinstance(batches, Mapping | Tensor):
+        raise InputError("batches is a single batch: pass a list of batches, [batch].")
+    if not isinstance(batches, Iterable):
+        raise InputError(f"batches is a {type(batches).__name__}: pass a list of batches, or a DataLoader.")
+
+
 def samples(batch: Any, start: int, stop: int) -> Any:
     """Cut some samples out of a batch; padding stays as it is.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from spectra.errors import InputError, did_you_mean
 from spectra.fisher import distributed
 from spectra.fisher.as_found import as_found
-from spectra.fisher.batches import chained_fingerprint, mapped
+from spectra.fisher.batches import chained_fingerprint, check_batches, mapped
 from spectra.fisher.collect import Collector
 from spectra.fisher.interrupts import deferred_interrupts
 from spectra.fisher.measure import Measurement
 from spectra.fisher.outputs import task_of
-from spectra.fisher.parameters import measured_parameters
+from spectra.fisher.parameters import check_model, measured_parameters
 from spectra.fisher.result import fisher_of
 from spectra.fisher.sites import find_sites
 from spectra.fisher.state import Counts, load_state, save_state
@@ -130,6 +130,8 @@ def fisher(
         raise InputError(f"aggregate='relative' needs every value: pass keep='values', not '{keep}'.")
     is_shared = isinstance(model, nn.parallel.DistributedDataParallel) and distributed.is_distributed()
     model = unwrapped(model)
+    check_model(model)
+    check_batches(batches)
     resolved_task = "custom" if loss is not None else task_of(model, task)
     parameters = measured_parameters(model, include, exclude)
     sites = find_sites(model, insert=insert)
@@ -226,9 +228,13 @@ def _run(
         save_state(file, settings, counts, sums.tensors(), measurement.generator.get_state())
         return time.monotonic() - started
 
+    def save_if_new() -> None:
+        if file is not None and counts.num_batches > to_skip:
+            save()
+
     due = time.monotonic() + _SECONDS_BETWEEN_SAVES
     with deferred_interrupts() as interrupts:
-        for number, batch in enumerate(batches):
+        for number, batch in enumerate(_saving_first(batches, save_if_new)):
             seen, fingerprint = number + 1, chained_fingerprint(fingerprint, batch)
             if number < to_skip:
                 if number == to_skip - 1 and fingerprint != counts.data:
@@ -237,7 +243,11 @@ def _run(
                         "the same order, or remove the file to start again."
                     )
                 continue
-            added, tokens, skipped = measurement.add(mapped(batch, lambda tensor: tensor.to(device)))
+            try:
+                added, tokens, skipped = measurement.add(mapped(batch, lambda tensor: tensor.to(device)))
+            except Exception as error:
+                error.add_note(f"in batch {number}, counted from 0")
+                raise
             counts = Counts(
                 counts.num_samples + added,
                 counts.num_tokens + tokens,
@@ -255,8 +265,7 @@ def _run(
                 due = time.monotonic() + max(_SECONDS_BETWEEN_SAVES, save() / _SHARE_OF_SAVING)
             if interrupts.wanted:
                 raise KeyboardInterrupt
-        if file is not None and counts.num_batches > to_skip:
-            save()
+        save_if_new()
     if seen < to_skip or seen == 0:
         raise InputError(
             "there are no batches: pass at least one."
@@ -264,6 +273,20 @@ def _run(
             else f"there are fewer batches than the unfinished run in '{file}' has. Pass the same data, or remove the file."
         )
     return counts
+
+
+def _saving_first(batches: Iterable[Any], save: Callable[[], None]) -> Iterator[Any]:
+    """Yield the batches; where the data fail, what was measured so far is saved before."""
+    iterator = iter(batches)
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except Exception:
+            save()
+            raise
+        yield batch
 
 
 def nothing_measured(counts: Counts) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor, nn
 
 from spectra.errors import InputError, did_you_mean
@@ -51,9 +52,10 @@ def measured_parameters(
         In the order of ``named_parameters()``, tied ones once.
 
     Raises:
-        InputError: A pattern that matches nothing; nothing left; parameters that have no gradient (integers), no data (on the
-            meta device), or are sharded.
+        InputError: What :func:`check_model` refuses; a pattern that matches nothing; nothing left; parameters that have no
+            gradient (integers), no data (on the meta device), or are sharded.
     """
+    check_model(model)
     include, exclude = _patterns(include), _patterns(exclude)
     modules = dict(model.named_modules())
     names: dict[int, list[str]] = {}
@@ -81,6 +83,24 @@ def measured_parameters(
         )
     _refuse_unmeasurable(chosen)
     return chosen
+
+
+def check_model(model: nn.Module) -> None:
+    """Refuse what cannot be run through, before anything is computed.
+
+    Args:
+        model: Any module.
+
+    Raises:
+        InputError: No module at all, gradients ruled out by inference mode, or weights that are not finite, by name.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the model is a {type(model).__name__}: pass a torch.nn.Module, such as AutoModel... gives.")
+    if torch.is_inference_mode_enabled():
+        raise InputError("there are no gradients inside torch.inference_mode(): call this outside of it.")
+    for name, tensor in model.named_parameters():
+        if tensor.is_floating_point() and not tensor.is_meta and not bool(tensor.detach().isfinite().all()):
+            raise InputError(f"weight '{name}' is not finite: it holds NaN or infinity. Repair or retrain the model.")
 
 
 def kind_of(module: nn.Module) -> str:

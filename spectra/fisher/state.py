@@ -59,6 +59,7 @@ def save_state(path: Path, settings: Mapping[str, Any], counts: Counts, sums: Ma
     Raises:
         ResultsError: It cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     header = {"spectra_fisher_state": json.dumps({"version": _STATE_VERSION, "settings": settings, "counts": asdict(counts)})}
@@ -67,10 +68,11 @@ def save_state(path: Path, settings: Mapping[str, Any], counts: Counts, sums: Ma
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({**{name: tensor.contiguous() for name, tensor in sums.items()}, _GENERATOR: generator}, temporary, header)
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         with suppress(OSError):  # the folder may be the trouble
             temporary.unlink(missing_ok=True)
-        raise ResultsError(f"cannot write '{path}': {error.strerror or error}. Free space or choose another place.") from error
+        why = getattr(error, "strerror", None) or error
+        raise ResultsError(f"cannot write '{path}': {why}. Free space or choose another place.") from error
 
 
 def load_state(path: Path, settings: Mapping[str, Any], sums: Mapping[str, Tensor]) -> tuple[Counts, Tensor]:

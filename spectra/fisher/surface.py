@@ -30,6 +30,7 @@ from spectra.fisher.interrupts import deferred_interrupts
 from spectra.fisher.mean_loss import mean_loss
 from spectra.fisher.neighborhood import Neighborhood, neighborhood
 from spectra.fisher.outputs import TASKS, task_of
+from spectra.fisher.parameters import check_model
 from spectra.fisher.regions import REGIONS, Region, regions_of
 from spectra.results.fisher import Fisher
 from spectra.results.fisher_writing import content_fingerprint
@@ -110,6 +111,7 @@ def loss_surface(
         ResultsError: ``state`` holds something else, or cannot be written.
     """
     model = unwrapped(model)
+    check_model(model)
     grid = _grid(num_points, radius)
     if seed < 0:
         raise InputError(f"seed is {seed}: pass 0 or a positive number.")

@@ -198,10 +198,13 @@ class Fisher:
             return site_groups(self.tensors, self.sites)
         raise InputError(f"unknown level '{level}'.{did_you_mean(level, known)} Known: {', '.join(known)}.")
 
+    def __repr__(self) -> str:
+        return str(self)  # the fields of a small model fill pages of a notebook
+
     def __str__(self) -> str:
         info = self.info
         skipped = f", {info.num_skipped:,} skipped" if info.num_skipped else ""
-        measured = f"{counted(info.num_samples, 'sample')}, {counted(info.num_tokens, 'token')}{skipped}"
+        measured = f"{counted(info.num_samples, 'sample')}, {counted(info.num_tokens, 'target')}{skipped}"
         first = f"{info.kind.capitalize()} Fisher of '{info.model}' ({info.task}, {info.reduction}): {measured}"
         scores = {name: score for name, score in self.scores("layer").items() if not math.isnan(score)}
         if not scores:

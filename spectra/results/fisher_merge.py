@@ -18,8 +18,8 @@ from spectra.results.fisher_records import FisherInfo, FisherTensor, Keep
 _SETTINGS = ("kind", "reduction", "keep", "aggregate", "task", "num_draws", "model", "dtype")
 
 
-def merge_fishers(first: Fisher, second: Fisher) -> Fisher:
-    """Combine the Fishers of two sets of samples into that of both.
+def merge_fishers(first: Fisher, second: Fisher, *more: Fisher) -> Fisher:
+    """Combine the Fishers of several sets of samples into that of all.
 
     Averages are weighted by the numbers of samples. Standard errors are those of all samples together, exactly: they follow
     from the two variances and the distance of the two means (the pairwise formula of Chan, Golub and
@@ -28,18 +28,23 @@ def merge_fishers(first: Fisher, second: Fisher) -> Fisher:
     Args:
         first: Of some samples.
         second: Of other samples of the same model, measured in the same way.
+        *more: Of further samples.
 
     Returns:
         A Fisher as if all samples had been measured at once, up to rounding. Its ``data`` is the SHA-256 of both
         fingerprints, in order; seeds that differ are noted, and the first is kept.
 
     Raises:
-        InputError: Another model or way of measuring, naming the first difference; or no samples in either.
+        InputError: Another model or way of measuring, naming the first difference; the same data twice; no samples at all.
     """
+    if more:
+        return merge_fishers(merge_fishers(first, second), *more)
     _check_agreement(first, second)
     counts = (first.info.num_samples, second.info.num_samples)
     if not sum(counts):
         raise InputError("neither Fisher has a sample: there is nothing to merge. Measure at least one of them.")
+    if all(counts) and first.info.data == second.info.data:
+        raise InputError("both Fishers are of the same data, which would count twice. Merge Fishers of different samples.")
     pairs = zip(first.tensors, second.tensors, strict=True)
     return Fisher(
         info=_merged_info(first.info, second.info),

@@ -222,3 +222,42 @@ def test_samples_are_counted_by_the_labels_or_else_by_the_inputs():
     assert num_samples_of({"scale": torch.tensor(2.0), "anything": torch.zeros(5, 2)}) == 5
     assert num_samples_of((torch.zeros(9, 6, 2), torch.zeros(6))) == 6
     assert num_samples_of(({"x": torch.zeros(2, 4)}, torch.zeros(2))) == 2
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(InputError, match=r"the model is a NoneType: pass a torch\.nn\.Module"):
+        fisher(None, [pair()])
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        ({"input_ids": torch.ones(2, 3)}, r"batches is a single batch: pass a list of batches, \[batch\]"),
+        (None, "batches is a NoneType: pass a list of batches"),
+    ],
+)
+def test_what_is_no_list_of_batches_is_refused(batches, message):
+    with pytest.raises(InputError, match=message):
+        fisher(classifier(), batches)
+
+
+def test_weights_that_are_not_finite_are_named():
+    model = classifier()
+    name, weight = next(iter(model.named_parameters()))
+    with torch.no_grad():
+        weight.view(-1)[0] = float("nan")
+    with pytest.raises(InputError, match=rf"weight '{name}' is not finite: it holds NaN"):
+        fisher(model, [pair()])
+
+
+def test_inference_mode_is_refused():
+    model, batch = classifier(), pair()
+    with torch.inference_mode(), pytest.raises(InputError, match=r"no gradients inside torch\.inference_mode"):
+        fisher(model, [batch])
+
+
+def test_an_error_of_the_model_says_in_which_batch():
+    x, y = pair()
+    with pytest.raises(RuntimeError) as caught:
+        fisher(classifier(), [(x, y), (x[:, :-1], y)])
+    assert caught.value.__notes__ == ["in batch 1, counted from 0"]

@@ -93,6 +93,21 @@ def test_an_exception_loses_the_batches_since_the_last_save_only(tmp_path, saves
     assert seen == list(range(number, BATCHES + 1))
 
 
+def test_when_the_data_fail_what_was_measured_is_kept(tmp_path):
+    state, seen = tmp_path / "unfinished", []
+    expected = fisher(classifier(), data())
+
+    def failing():
+        yield from data()[:2]
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        fisher(classifier(), failing(), state=state)
+    resumed = fisher(classifier(), data(), state=state, progress=lambda done: seen.append(done.num_batches))
+    assert_same_bits(resumed, expected)
+    assert seen[0] == 3
+
+
 @pytest.mark.parametrize("name", ["bert, sdpa", "experts"])
 def test_a_run_that_stops_at_every_batch_ends_with_the_same_bits(tmp_path, name):
     def case():

@@ -253,12 +253,12 @@ def test_data_frames_without_pandas_name_the_extra(monkeypatch):
 def test_print_says_what_was_measured_and_where_it_is_highest_and_lowest():
     tensors = (tensor("a.w", trace=6.0, layer="a"), tensor("b.w", trace=0.6, layer="b"))
     assert str(Fisher(info_of(200), tensors)) == (
-        "Empirical Fisher of 'tiny' (causal-lm, token_mean): 200 samples, 2000 tokens, 1 skipped\n"
+        "Empirical Fisher of 'tiny' (causal-lm, token_mean): 200 samples, 2000 targets, 1 skipped\n"
         "param_mean by layer: highest 1.00e+00 in a, lowest 1.00e-01 in b"
     )
 
 
 def test_print_without_any_score_says_so():
     assert str(Fisher(info_of(1, num_skipped=0), ())) == (
-        "Empirical Fisher of 'tiny' (causal-lm, token_mean): 1 sample, 10 tokens\nparam_mean: no layer has a score"
+        "Empirical Fisher of 'tiny' (causal-lm, token_mean): 1 sample, 10 targets\nparam_mean: no layer has a score"
     )

@@ -16,7 +16,7 @@ from tests.fishers import SITES, fisher_of, info_of, squared_gradients
 def parts(squares, cut, keep="values"):
     first = {name: values[:cut] for name, values in squares.items()}
     second = {name: values[cut:] for name, values in squares.items()}
-    return fisher_of(first, keep), fisher_of(second, keep)
+    return fisher_of(first, keep, data="aa"), fisher_of(second, keep, data="bb")
 
 
 @settings(max_examples=20)
@@ -119,3 +119,20 @@ def test_other_parameters_shapes_and_sites_are_refused_by_name():
         merge_fishers(first, dataclasses.replace(first, tensors=turned))
     with pytest.raises(InputError, match="differ in the dropout sites"):
         merge_fishers(first, dataclasses.replace(first, sites=()))
+
+
+def test_more_than_two_are_merged_in_turn():
+    squares = squared_gradients(6)
+    thirds = [
+        fisher_of({name: values[start : start + 2] for name, values in squares.items()}, data=word)
+        for start, word in ((0, "aa"), (2, "bb"), (4, "cc"))
+    ]
+    merged, whole = merge_fishers(*thirds), fisher_of(squares)
+    assert merged.info.num_samples == 6
+    assert [t.trace for t in merged.tensors] == pytest.approx([t.trace for t in whole.tensors], rel=1e-12)  # float64 sums
+
+
+def test_the_same_data_do_not_count_twice():
+    first = fisher_of(squared_gradients())
+    with pytest.raises(InputError, match="both Fishers are of the same data, which would count twice"):
+        merge_fishers(first, first)
