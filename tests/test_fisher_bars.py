@@ -65,8 +65,8 @@ BARS = {
         "fisher/test_directions.py::test_rows_have_the_norms_of_the_weights_rows",
     ],
     "18 Gaussian dropout": [
-        "training/test_gaussian_dropout.py::test_noise_has_mean_one_and_the_variance_of_a_dropout_mask",
-        "training/test_gaussian_dropout.py::test_evaluation_is_the_identity_and_does_not_switch_the_mode",
+        "training/test_gaussian.py::test_noise_has_mean_one_and_the_variance_of_a_dropout_mask",
+        "training/test_gaussian.py::test_evaluation_is_the_identity_and_does_not_switch_the_mode",
     ],
 }
 

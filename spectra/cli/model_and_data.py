@@ -124,6 +124,7 @@ def prepare(model: str, flags: ModelAndData) -> Prepared:
     Returns:
         Everything a command needs to run the model.
     """
+    from spectra.results.words import counted
     from spectra.training.pretrained import find_checkpoint, load_model
     from spectra.training.text_batches import check_columns, make_batches
     from spectra.training.text_data import read_examples
@@ -154,7 +155,8 @@ def prepare(model: str, flags: ModelAndData) -> Prepared:
         seed=flags.seed,
     )
     hidden = f", {flags.mask_share:.0%} of the tokens hidden" if checkpoint.task == "masked-lm" else ""
-    data = f"{len(examples):,} texts of '{flags.data.name}', cut to {batches.length} tokens{hidden}, seed {flags.seed}"
+    blank = f", {counted(examples.num_blank, 'blank line')} skipped" if examples.num_blank else ""
+    data = f"{len(examples):,} texts of '{flags.data.name}', cut to {batches.length} tokens{hidden}, seed {flags.seed}{blank}"
     return Prepared(loaded.model, checkpoint.name, batches, checkpoint.task, (*loaded.notes, data))
 
 

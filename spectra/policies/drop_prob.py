@@ -120,19 +120,22 @@ def neuron_rates(
     return _rates(values, p_upper, p_lower, rule)
 
 
-def check_rates(rates: Mapping[str, float]) -> None:
+def check_rates(rates: Mapping[str, float], where: str = "rates") -> None:
     """Refuse what is no drop probability.
 
     Args:
         rates: By site.
+        where: They were found, for the message.
 
     Raises:
-        InputError: A probability outside ``[0, 1)``; all of them are named.
+        InputError: No mapping, or a probability outside ``[0, 1)``; all of them are named.
     """
-    wrong = [f"'{name}' ({rate})" for name, rate in rates.items() if not is_rate(rate)]
+    if not isinstance(rates, Mapping):
+        raise InputError(f"{where}: expected drop probabilities by name of the site, got {type(rates).__name__}.")
+    wrong = [f"'{name}' ({rate!r})" for name, rate in rates.items() if not is_rate(rate)]
     if wrong:
         raise InputError(
-            f"rates: {len(wrong)} of {len(rates)} are no drop probabilities in [0, 1): {', '.join(wrong)}. Correct them."
+            f"{where}: {len(wrong)} of {len(rates)} are no drop probabilities in [0, 1): {', '.join(wrong)}. Correct them."
         )
 
 

@@ -112,11 +112,7 @@ class DropoutPlan:
         Raises:
             ResultsError: The file exists, or cannot be written.
         """
-        file = Path(path).expanduser()
-        if file.exists() and not force:
-            raise ResultsError(f"'{file}' exists. Choose another file, or pass force=True (--force).")
-        made(file.parent)
-        write_whole(file, (json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        save_json(self.to_dict(), path, force=force)
 
     def __str__(self) -> str:
         lowest, highest = min(self.rates, key=self.rates.__getitem__), max(self.rates, key=self.rates.__getitem__)
@@ -197,14 +193,16 @@ def load_dropout_plan(path: str | os.PathLike[str]) -> DropoutPlan:
         The plan.
 
     Raises:
-        ResultsError: The file is missing, no JSON, or of another schema version; it has a key too much or too few, or a value
-            that cannot be. All faults are named.
+        ResultsError: The file is missing, no JSON, a Fisher, or of another schema version; it has a key too much or too few, or
+            a value that cannot be. All faults are named.
     """
     file = Path(path).expanduser()
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ResultsError(f"'{file}' cannot be read as a dropout plan ({error}). Make one with dropout_plan.") from error
+    if isinstance(content, dict) and {"info", "tensors", "sites"} <= content.keys():
+        raise ResultsError(f"'{file}' is a Fisher. Make a plan of it with spectra.dropout_plan.")
     version = content.pop("schema_version", None) if isinstance(content, dict) else None
     if version != PLAN_SCHEMA_VERSION:
         raise ResultsError(
@@ -214,6 +212,24 @@ def load_dropout_plan(path: str | os.PathLike[str]) -> DropoutPlan:
     if faults:
         raise ResultsError(f"'{file}' is no dropout plan: {'; '.join(faults)}. Correct the file, or make it again.")
     return DropoutPlan(**content)
+
+
+def save_json(content: Mapping[str, Any], path: str | os.PathLike[str], *, force: bool) -> None:
+    """Write a plan's file, atomically.
+
+    Args:
+        content: Plain values.
+        path: The file; its folder is made if it is missing.
+        force: Replace an existing file.
+
+    Raises:
+        ResultsError: The file exists, or cannot be written.
+    """
+    file = Path(path).expanduser()
+    if file.exists() and not force:
+        raise ResultsError(f"'{file}' exists. Choose another file, or pass force=True (--force).")
+    made(file.parent)
+    write_whole(file, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def _chosen_sites(sites: Sequence[SiteBlock], include: str | Sequence[str], exclude: str | Sequence[str]) -> list[SiteBlock]:

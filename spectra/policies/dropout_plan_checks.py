@@ -50,14 +50,15 @@ def plan_faults(content: Mapping[str, Any]) -> list[str]:
 
 
 def _faults(content: Mapping[str, Any]) -> Iterator[str]:
+    if content.get("rates") == {}:
+        yield "'rates' holds no site"
+        return  # all that is kept by site would be called too much
     known = {**_BY_SITE, **_SINGLE}
     yield from (f"unknown key '{key}'{_suggestion(key, known)}" for key in content if key not in known)
     yield from (f"'{key}' is missing" for key in known if key not in content)
     for key, (is_right, expected) in _SINGLE.items():
         if key in content and not is_right(content[key]):
             yield f"'{key}': expected {expected}, got {content[key]!r}"
-    if content.get("rates") == {}:
-        yield "'rates' holds no site"
     for key, (is_right, expected) in _BY_SITE.items():
         values, rates = content.get(key), content.get("rates")
         if isinstance(values, dict):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spectra.training.drop_sites import apply_rates
-    from spectra.training.gaussian_dropout import GaussianDropout, apply_gaussian, gaussian_dropout
+    from spectra.training.gaussian import GaussianDropout, apply_gaussian, gaussian_dropout
     from spectra.training.guided_dropout import GuidedDropout, GuidedDropoutCallback
     from spectra.training.neuron_dropout import apply_neuron_rates, channel_dropout
     from spectra.training.verify_dropout import verify_sites
@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 _HOME = {
-    "GaussianDropout": "spectra.training.gaussian_dropout",
-    "apply_gaussian": "spectra.training.gaussian_dropout",
+    "GaussianDropout": "spectra.training.gaussian",
+    "apply_gaussian": "spectra.training.gaussian",
     "apply_neuron_rates": "spectra.training.neuron_dropout",
     "channel_dropout": "spectra.training.neuron_dropout",
-    "gaussian_dropout": "spectra.training.gaussian_dropout",
+    "gaussian_dropout": "spectra.training.gaussian",
     "GuidedDropout": "spectra.training.guided_dropout",
     "GuidedDropoutCallback": "spectra.training.guided_dropout",
     "apply_rates": "spectra.training.drop_sites",

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import dropout
+from torch.nn.modules.dropout import _DropoutNd
 
 from spectra.errors import InputError, did_you_mean
 from spectra.fisher.sites import OUTPUT_DROPOUT, SiteKind, find_sites
@@ -20,14 +21,18 @@ from spectra.training.applied import Applied
 class AppliedRates(Applied):
     """Rates that are at work until :meth:`restore`, or until the ``with`` block ends, an exception included.
 
+    Last in, first out: of rates on top of others, restore the later ones first; otherwise they come back.
+
     Args:
         rates: By site.
+        previous: What they replace, by site; 0 where a site is inserted.
         undo: What puts the old rates back, last things first.
     """
 
-    def __init__(self, rates: Mapping[str, float], undo: ExitStack) -> None:
+    def __init__(self, rates: Mapping[str, float], previous: Mapping[str, float], undo: ExitStack) -> None:
         super().__init__(undo)
         self.rates = dict(rates)
+        self.previous = dict(previous)
 
 
 def apply_rates(model: nn.Module, rates: Mapping[str, float]) -> AppliedRates:
@@ -42,11 +47,11 @@ def apply_rates(model: nn.Module, rates: Mapping[str, float]) -> AppliedRates:
             ``.output_dropout`` inserts dropout at its output (of a tuple, at the first element). Other sites keep their rates.
 
     Returns:
-        What puts the old rates back: ``with apply_rates(model, rates): ...``, or ``.restore()``.
+        What puts the old rates back: ``with apply_rates(model, rates): ...``, or ``.restore()``; ``.previous`` holds them.
 
     Raises:
-        InputError: Names that are no sites, or rates outside ``[0, 1)``; all of them are named, and nothing is changed. While
-            the model runs: an output that is no tensor.
+        InputError: No mapping, names that are no sites, or rates outside ``[0, 1)``; all of them are named, and nothing is
+            changed. While the model runs: an output that is no tensor.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.1))
@@ -56,12 +61,13 @@ def apply_rates(model: nn.Module, rates: Mapping[str, float]) -> AppliedRates:
         >>> model[1].p
         0.1
     """
-    sites = sites_named(model, rates)
     check_rates(rates)
+    sites = sites_named(model, rates)
+    previous = {site.name: _rate_of(model, site) for site in sites}
     with ExitStack() as undo:
         for site in sites:
             undo.callback(_set_rate(model, site, float(rates[site.name])))
-        return AppliedRates(rates, undo.pop_all())
+        return AppliedRates(rates, previous, undo.pop_all())
 
 
 def sites_named(model: nn.Module, names: Iterable[str]) -> list[SiteBlock]:
@@ -78,16 +84,40 @@ def sites_named(model: nn.Module, names: Iterable[str]) -> list[SiteBlock]:
         InputError: Names that are no sites.
     """
     names = list(names)
-    modules = {name for name, _ in model.named_modules()}
-    outputs = [name.removesuffix(f".{OUTPUT_DROPOUT}") for name in names if name not in modules]
-    sites = {site.name: site for site in find_sites(model, insert=[name for name in outputs if name in modules])}
-    unknown = [f"'{name}'.{did_you_mean(name, sites)}" for name in names if name not in sites]
+    sites = _sites_for(model, names)
+    unknown = [f"'{name}'{_why_unknown(model, name, sites)}" for name in names if name not in sites]
     if unknown:
         raise InputError(
             f"{len(unknown)} of {len(names)} names are no dropout sites of {type(model).__name__}: {' '.join(unknown)} "
             "find_sites(model) lists them; rates belong to the model class whose sites they name."
         )
     return [sites[name] for name in names]
+
+
+def fits(model: nn.Module, names: Iterable[str]) -> bool:
+    """Say whether at least one of the names is that of a site of the model."""
+    names = list(names)
+    return not _sites_for(model, names).keys().isdisjoint(names)
+
+
+def _sites_for(model: nn.Module, names: list[str]) -> dict[str, SiteBlock]:
+    """Return the sites of a model by name, with those that the names insert."""
+    modules = {name for name, _ in model.named_modules()}
+    outputs = [name.removesuffix(f".{OUTPUT_DROPOUT}") for name in names if name not in modules]
+    return {site.name: site for site in find_sites(model, insert=[name for name in outputs if name in modules])}
+
+
+def _why_unknown(model: nn.Module, name: str, sites: Iterable[str]) -> str:
+    if isinstance(dict(model.named_modules()).get(name), _DropoutNd):
+        return " (a dropout module, but nothing in the model calls it)."
+    return f".{did_you_mean(name, sites)}"
+
+
+def _rate_of(model: nn.Module, site: SiteBlock) -> float:
+    if site.kind != SiteKind.INSERTED:
+        return site.drop_prob
+    hook = _inserted(model.get_submodule(site.name.rpartition(".")[0]))
+    return hook.drop_prob if hook else 0.0
 
 
 def _set_rate(model: nn.Module, site: SiteBlock, rate: float) -> Callable[[], object]:
@@ -111,10 +141,14 @@ def _replace(holder: object, name: str, value: object) -> Callable[[], object]:
 
 
 def _insert(module: nn.Module, site: str, rate: float) -> Callable[[], object]:
-    for hook in module._forward_hooks.values():
-        if isinstance(hook, _OutputDropout):  # rates on top of others replace them
-            return _replace(hook, "drop_prob", rate)
+    hook = _inserted(module)
+    if hook:  # rates on top of others replace them
+        return _replace(hook, "drop_prob", rate)
     return module.register_forward_hook(_OutputDropout(site, rate)).remove
+
+
+def _inserted(module: nn.Module) -> _OutputDropout | None:
+    return next((hook for hook in module._forward_hooks.values() if isinstance(hook, _OutputDropout)), None)
 
 
 class _OutputDropout:

@@ -17,13 +17,12 @@ from torch import nn
 
 from spectra.errors import InputError, MissingPackageError
 from spectra.policies.drop_prob import check_rates
-from spectra.policies.dropout_plan import DropoutPlan, load_dropout_plan
-from spectra.results.writing import made, write_whole
-from spectra.training.drop_sites import AppliedRates, apply_rates
+from spectra.policies.dropout_plan import DropoutPlan, load_dropout_plan, save_json
+from spectra.training.drop_sites import AppliedRates, apply_rates, fits
 from spectra.training.verify_dropout import verify_sites
 
 try:
-    from accelerate.utils import extract_model_from_parallel
+    from accelerate.utils import extract_model_from_parallel, send_to_device
     from transformers import TrainerCallback
     from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 except ImportError as error:
@@ -46,7 +45,7 @@ class GuidedDropout:
         rates: Drop probability by site.
 
     Raises:
-        InputError: Rates outside ``[0, 1)``, or none at all.
+        InputError: No rates by site, rates outside ``[0, 1)``, or none at all.
         ResultsError: The file cannot be read, or is no plan.
 
     Example:
@@ -57,53 +56,67 @@ class GuidedDropout:
     """
 
     def __init__(self, plan: DropoutPlan | str | os.PathLike[str] | Mapping[str, float]) -> None:
-        given = _read(Path(plan).expanduser()) if isinstance(plan, str | os.PathLike) else plan
+        given: DropoutPlan | Mapping[str, float]
+        if isinstance(plan, str | os.PathLike):
+            file = _plan_file(Path(plan).expanduser())
+            given, where = _read(file), f"'{file}', rates"
+        else:
+            given, where = plan, "plan"
         self.plan = given if isinstance(given, DropoutPlan) else None
-        self.rates = dict(given.rates if isinstance(given, DropoutPlan) else given)
-        check_rates(self.rates)
-        if not self.rates:
-            raise InputError("plan: there is no site. Give at least one drop probability.")
+        rates = given.rates if isinstance(given, DropoutPlan) else given
+        check_rates(rates, where)
+        if not rates:
+            raise InputError(f"{where}: there is no site. Give at least one drop probability.")
+        self.rates = dict(rates)
 
     def apply(self, model: nn.Module, *, verify: Any = None) -> AppliedRates:
         """Set the rates.
 
         Args:
-            model: As in ``apply_rates``.
+            model: As in ``apply_rates``. Where no name fits a model of peft, they are taken for those of the model inside it,
+                as a plan has them that was made before ``get_peft_model``.
             verify: A batch: each site is tried on it before any rate is set, see ``verify_sites``. Default: no trial.
 
         Returns:
             What puts the old rates back; see ``apply_rates``.
 
         Raises:
-            InputError: Names that are no sites of the model, or sites without effect.
+            InputError: Names that are no sites of the model, sites without effect, or no batch to verify on.
         """
+        _check_batch(verify)
+        base_model = getattr(model, "get_base_model", None)
+        if base_model is not None and not fits(model, self.rates):
+            model = base_model()
         if verify is not None:
             verify_sites(model, verify, self.rates)
         return apply_rates(model, self.rates)
 
-    def callback(self, *, restore: bool = True) -> GuidedDropoutCallback:
+    def callback(self, *, restore: bool = True, verify: Any = None) -> GuidedDropoutCallback:
         """Return a callback for transformers' ``Trainer``.
 
         Args:
             restore: Put the old rates back when training ends.
+            verify: A batch, on any device: each site is tried on it when training begins. Default: no trial.
 
         Returns:
             The callback.
-        """
-        return GuidedDropoutCallback(self, restore=restore)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan, or the rates where there is no plan, as JSON that ``GuidedDropout(path)`` reads; replaces a file.
-
-        Args:
-            path: The file, in an existing folder.
 
         Raises:
-            ResultsError: It cannot be written.
+            InputError: No batch to verify on.
         """
-        content = self.plan.to_dict() if self.plan else {"rates": self.rates}
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        write_whole(Path(path).expanduser(), f"{text}\n".encode())
+        return GuidedDropoutCallback(self, restore=restore, verify=verify)
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the plan, or the rates where there is no plan, as JSON that ``GuidedDropout(path)`` reads.
+
+        Args:
+            path: The file, such as ``plan.json``; its folder is made if it is missing.
+            force: Replace an existing file.
+
+        Raises:
+            ResultsError: The file exists, or cannot be written.
+        """
+        save_json(self.plan.to_dict() if self.plan else {"rates": self.rates}, path, force=force)
 
 
 class GuidedDropoutCallback(TrainerCallback):
@@ -122,6 +135,10 @@ class GuidedDropoutCallback(TrainerCallback):
         guided: What is applied, or what :class:`~spectra.training.guided_dropout.GuidedDropout` takes.
         restore: Put the old rates back when training ends. ``False`` leaves them; ``restore()`` or the end of a ``with`` block
             puts them back.
+        verify: A batch, on any device: each site is tried on it when training begins, see ``verify_sites``. Default: no trial.
+
+    Raises:
+        InputError: No batch to verify on, or as in :class:`~spectra.training.guided_dropout.GuidedDropout`.
     """
 
     def __init__(
@@ -129,29 +146,33 @@ class GuidedDropoutCallback(TrainerCallback):
         guided: GuidedDropout | DropoutPlan | str | os.PathLike[str] | Mapping[str, float],
         *,
         restore: bool = True,
+        verify: Any = None,
     ) -> None:
+        _check_batch(verify)
         self.guided = guided if isinstance(guided, GuidedDropout) else GuidedDropout(guided)
         self._restores_at_end = restore
+        self._verify = verify
         self._applied: AppliedRates | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
         """Set the rates of the model inside all wrappers for parallel and compiled runs."""
         self.restore()  # of a run that broke off
-        self._applied = self.guided.apply(extract_model_from_parallel(model, keep_torch_compile=False))
+        inside = extract_model_from_parallel(model, keep_torch_compile=False)
+        self._applied = self.guided.apply(inside, verify=send_to_device(self._verify, args.device))
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the plan into the checkpoint."""
         folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
         # A hyperparameter search saves elsewhere: a folder with nothing but a plan would pass for a checkpoint.
         if state.is_world_process_zero and folder.is_dir():
-            self.guided.save(folder / PLAN_FILE)
+            self.guided.save(folder / PLAN_FILE, force=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the plan into the output folder, and put the old rates back."""
         if self._restores_at_end:
             self.restore()
         if state.is_world_process_zero:
-            self.guided.save(made(Path(args.output_dir)) / PLAN_FILE)
+            self.guided.save(Path(args.output_dir) / PLAN_FILE, force=True)
 
     def restore(self) -> None:
         """Put the old rates back, if any were set; a second call does nothing."""
@@ -166,8 +187,16 @@ class GuidedDropoutCallback(TrainerCallback):
         self.restore()
 
 
-def _read(path: Path) -> DropoutPlan | dict[str, float]:
-    file = path / PLAN_FILE if path.is_dir() else path
+def _check_batch(verify: object) -> None:
+    if isinstance(verify, bool):
+        raise InputError(f"verify: pass a batch to try the sites on, got {verify}.")
+
+
+def _plan_file(path: Path) -> Path:
+    return path / PLAN_FILE if path.is_dir() else path
+
+
+def _read(file: Path) -> DropoutPlan | dict[str, float]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -124,6 +124,10 @@ def find_checkpoint(model: str, task: str | None = None, *, trust_remote_code: b
         raise InputError(
             f"'{model}': transformers has no {config.model_type} model for task '{task}'. Choose another (--task)."
         )
+    if task == "causal-lm" and _is_encoder(config):
+        raise InputError(
+            f"'{model}' is an encoder: it sees the token that task 'causal-lm' has to predict. Choose another (--task)."
+        )
     return Checkpoint(name, location, config, task, of_config == task, adapter, trust_remote_code)
 
 
@@ -216,6 +220,12 @@ def _task_of(config: Any) -> str | None:
     if config.problem_type == "multi_label_classification":
         raise InputError("the model gives several labels to a text (multi_label_classification), which is not read from files.")
     return "regression" if config.problem_type == "regression" or config.num_labels == 1 else task
+
+
+def _is_encoder(config: Any) -> bool:
+    """Whether a model that may be built as an encoder or as a decoder, such as BERT, is the former."""
+    has_both = all(config.model_type in _models_for(task) for task in ("causal-lm", "masked-lm"))
+    return has_both and not config.is_encoder_decoder and not getattr(config, "is_decoder", True)  # XLM has no such word
 
 
 def _models_for(task: str) -> dict[str, str]:

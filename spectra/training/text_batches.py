@@ -115,7 +115,7 @@ def make_batches(
         raise InputError(f"batch_size: expected at least 1, got {batch_size}.")
     if not 0 < mask_share <= 1:
         raise InputError(f"mask_share: expected a share above 0 and up to 1, got {mask_share:g}.")
-    length = _length(max_length, tokenizer, config)
+    length = _length(max_length, tokenizer, config, num_special=tokenizer.num_special_tokens_to_add(bool(examples.pairs)))
     encode = encoder(tokenizer, examples, task, config, length=length, mask_share=mask_share, seed=seed)
     order = sorted(range(len(examples)), key=lambda index: (-_num_characters(examples, index), index))
     batches = tuple(tuple(order[start : start + batch_size]) for start in range(0, len(order), batch_size))
@@ -155,13 +155,17 @@ def padding_id(tokenizer: Any) -> int:
     return int(next(token for token in candidates if token is not None))
 
 
-def _length(max_length: int | None, tokenizer: Any, config: Any) -> int:
+def _length(max_length: int | None, tokenizer: Any, config: Any, num_special: int) -> int:
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)  # a T5 has none: it takes any length
     most = min(positions, tokenizer.model_max_length) if positions else None
     if max_length is None:
         return DEFAULT_LENGTH if most is None else min(DEFAULT_LENGTH, most)
-    if max_length < 1 or (most is not None and max_length > most):
-        raise InputError(f"max_length: expected 1 to {most or 'any number of'} tokens, as the model takes, got {max_length}.")
+    if max_length <= num_special or (most is not None and max_length > most):
+        own = f" {num_special} of them are the tokenizer's own." if num_special else ""
+        raise InputError(
+            f"max_length: expected {num_special + 1} to {most or 'any number of'} tokens, as the model takes, got "
+            f"{max_length}.{own}"
+        )
     return max_length
 
 

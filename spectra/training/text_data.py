@@ -25,6 +25,7 @@ class Examples:
         pairs: Second texts.
         targets: Texts to be predicted.
         labels: Classes or numbers; for token classification one class per word.
+        num_blank: Blank lines of a ``.txt`` file, which are no examples.
     """
 
     texts: tuple[str | tuple[str, ...], ...]
@@ -32,6 +33,7 @@ class Examples:
     pairs: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     labels: tuple[Label | tuple[Label, ...], ...] = ()
+    num_blank: int = 0
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -60,7 +62,7 @@ def read_examples(
         seed: Of that draw.
 
     Returns:
-        The examples. An empty text is one; a missing one is an error.
+        The examples. An empty text is one, but a blank line of a ``.txt`` file is not; a missing one is an error.
 
     Raises:
         InputError: The file cannot be read, a column is not there, or a row has no value or one of another type.
@@ -69,7 +71,8 @@ def read_examples(
     records = read_records(path)
     text_column = text_column or _only_column(path, records[0])
     _check_columns(path, records[0], [text_column, pair_column, label_column, target_column])
-    rows = _drawn(len(records), limit, seed)
+    filled = _filled(path, records)
+    rows = [filled[place] for place in _drawn(len(filled), limit, seed)]
     chosen = [(f"'{path}', row {row + 1}", records[row]) for row in rows]
 
     def texts(column: str | None) -> tuple[str, ...]:
@@ -81,7 +84,18 @@ def read_examples(
         pairs=texts(pair_column),
         targets=texts(target_column),
         labels=_typed([_label(record, label_column, where) for where, record in chosen]) if label_column else (),
+        num_blank=len(records) - len(filled),
     )
+
+
+def _filled(path: Path, records: Sequence[Record]) -> Sequence[int]:
+    """Return the places of the examples among the lines of a ``.txt`` file; of any other file all places."""
+    if path.suffix.lower() != ".txt":
+        return range(len(records))
+    filled = [place for place, record in enumerate(records) if record["text"].strip()]
+    if not filled:
+        raise InputError(f"'{path}' holds blank lines only. Give a file with at least one text.")
+    return filled
 
 
 def _only_column(path: Path, record: Record) -> str:

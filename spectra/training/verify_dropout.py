@@ -7,6 +7,7 @@ nothing. So each site is tried.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -31,14 +32,15 @@ def verify_sites(model: nn.Module, batch: Any, names: Iterable[str] | None = Non
     the output of its first factor is compared, too, because a fresh adapter's second one is 0.
 
     Args:
-        model: The model, on the device of the batch. Rates, modes, buffers and torch's random numbers stay as they are.
+        model: The model, on the device of the batch. Rates, modes, buffers, the type of problem in its configuration and
+            torch's random numbers stay as they are.
         batch: Keyword arguments of the model, such as ``input_ids`` and ``attention_mask``; or ``(inputs, targets)``; or the
             inputs. Everything that has a site must take part: for an encoder and decoder, inputs of both.
         names: Sites, as in ``apply_rates``. Default: all of ``find_sites``.
 
     Raises:
         InputError: Sites without effect in training, or with one in evaluation, all by name; names that are no sites; or the
-            model is random in training beside its dropout, so that effects cannot be told.
+            outputs are not finite, or random in training beside dropout, so that effects cannot be told.
     """
     everywhere = [site.name for site in find_sites(model)]
     sites = sites_named(model, everywhere if names is None else names)
@@ -59,7 +61,7 @@ def verify_sites(model: nn.Module, batch: Any, names: Iterable[str] | None = Non
 
 
 def _without_effect(model: nn.Module, batch: Any, sites: list[SiteBlock], seen: list[Tensor]) -> list[str]:
-    nothing_dropped = _outputs(model, batch, seen)
+    nothing_dropped = _finite(model, _outputs(model, batch, seen))
     if not _are_same(nothing_dropped, _outputs(model, batch, seen, other_noise=True)):
         raise InputError(
             f"the outputs of {type(model).__name__} are random in training even with every dropout site at 0. Switch off what "
@@ -74,7 +76,7 @@ def _without_effect(model: nn.Module, batch: Any, sites: list[SiteBlock], seen: 
 
 
 def _with_effect(model: nn.Module, batch: Any, sites: list[SiteBlock], seen: list[Tensor]) -> list[str]:
-    nothing_dropped = _outputs(model, batch, seen)
+    nothing_dropped = _finite(model, _outputs(model, batch, seen))
     with apply_rates(model, dict.fromkeys((site.name for site in sites), _LARGE)):
         if _are_same(nothing_dropped, _outputs(model, batch, seen)):
             return []
@@ -108,11 +110,17 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
+def _finite(model: nn.Module, outputs: list[Tensor]) -> list[Tensor]:
+    # Minus infinity may be meant, as the score of what is masked out.
+    if all(bool((output < math.inf).all()) for output in outputs if output.is_floating_point()):
+        return outputs
+    name = next((name for name, parameter in model.named_parameters() if not parameter.isfinite().all()), None)
+    cause = f"Nor is parameter '{name}': load the model again." if name else "Its parameters are: check the batch."
+    raise InputError(f"the outputs of {type(model).__name__} are not finite, so that no site can be tried. {cause}")
+
+
 def _are_same(first: list[Tensor], second: list[Tensor]) -> bool:
-    # NaN counts as equal to itself: a model that gives nothing else shows no effect.
-    return len(first) == len(second) and all(
-        a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all()) for a, b in zip(first, second, strict=True)
-    )
+    return len(first) == len(second) and all(map(torch.equal, first, second))
 
 
 @contextmanager
@@ -120,6 +128,8 @@ def _put_back(model: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
     layerdrops = {module: module.layerdrop for module in modes if "layerdrop" in vars(module)}
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]  # running statistics, for one
+    configs: list[Any] = [module.config for module in modes if hasattr(getattr(module, "config", None), "problem_type")]
+    problems = [(config, config.problem_type) for config in configs]  # models set it when they first see labels
     try:
         yield
     finally:
@@ -127,6 +137,8 @@ def _put_back(model: nn.Module) -> Iterator[None]:
             module.training = mode
         for module, rate in layerdrops.items():
             module.layerdrop = rate
+        for config, problem in problems:
+            config.problem_type = problem
         with torch.no_grad():
             for buffer, old in buffers:
                 buffer.copy_(old)

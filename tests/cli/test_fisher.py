@@ -69,7 +69,7 @@ def test_scores_are_printed_highest_first_with_a_conclusion(run, gpt2, texts):
     code, out, err = run(gpt2, "--data", texts)
     assert code == 0
     first, _, heading, *_ = lines = out.splitlines()
-    assert first == "Empirical Fisher of 'gpt2' (causal-lm, token_mean): 6 samples, 23 tokens"
+    assert first == "Empirical Fisher of 'gpt2' (causal-lm, token_mean): 6 samples, 23 targets"
     assert heading.split() == ["layer", "parameters", "param_mean"]
     scores = [float(line.split()[-1]) for line in lines[3 : lines.index("", 3)]]
     assert scores == sorted(scores, reverse=True)
@@ -158,7 +158,7 @@ def test_labels_by_name_are_numbered_and_a_new_head_is_named(run, tmp_path, tabl
     columns = ["--text-column", "text", "--label-column", "label"]
     code, out, _ = run(model, "--data", table, "--task", "sequence-classification", *columns, "--kind", "exact")
     assert code == 0
-    assert out.startswith("Exact Fisher of 'bare' (sequence-classification, token_mean): 6 samples, 6 tokens")
+    assert out.startswith("Exact Fisher of 'bare' (sequence-classification, token_mean): 6 samples, 6 targets")
     assert "2 parameters of 1 layer (classifier.weight, ...) are not in the checkpoint" in out
 
 
@@ -178,14 +178,21 @@ def test_a_sequence_to_sequence_model_predicts_the_targets(run, tmp_path):
     model = save_t5(tmp_path / "t5")
     code, out, _ = run(model, "--data", tmp_path / "qa.jsonl", "--text-column", "q", "--target-column", "a")
     assert code == 0
-    assert out.startswith("Empirical Fisher of 't5' (seq2seq, token_mean): 2 samples, 7 tokens")  # with [CLS] and [SEP]
+    assert out.startswith("Empirical Fisher of 't5' (seq2seq, token_mean): 2 samples, 7 targets")  # with [CLS] and [SEP]
 
 
 def test_texts_without_a_target_are_counted(run, gpt2, tmp_path):
-    (tmp_path / "short.txt").write_text("the film was good\ngood\n\n")
+    (tmp_path / "short.txt").write_text("the film was good\ngood\nbad\n")
     code, out, _ = run(gpt2, "--data", tmp_path / "short.txt")
     assert code == 0
-    assert "1 sample, 3 tokens, 2 skipped" in out
+    assert "1 sample, 3 targets, 2 skipped" in out
+
+
+def test_blank_lines_are_counted_in_the_notes(run, gpt2, tmp_path):
+    (tmp_path / "gaps.txt").write_text("the film was good\n\n\n")
+    code, out, _ = run(gpt2, "--data", tmp_path / "gaps.txt")
+    assert code == 0
+    assert "1 texts of 'gaps.txt', cut to 32 tokens, seed 0, 2 blank lines skipped" in out.splitlines()
 
 
 def test_the_demo_can_be_measured(run, demo_folder, texts):
@@ -204,7 +211,7 @@ def test_a_model_in_the_hub_cache_is_measured_by_its_id_and_nobody_else_says_a_w
     command = [sys.executable, "-m", "spectra", "fisher", "org/tiny", "--data", str(texts)]
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Empirical Fisher of 'org/tiny' (causal-lm, token_mean): 6 samples, 23 tokens")
+    assert done.stdout.startswith("Empirical Fisher of 'org/tiny' (causal-lm, token_mean): 6 samples, 23 targets")
     assert done.stderr == "All rows: --csv. Keep the result for figures, plans and loss surfaces: -o fisher.safetensors\n"
 
 

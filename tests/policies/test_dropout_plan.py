@@ -229,7 +229,7 @@ def edited(**changes):
         (edited(seed=0.5), "'seed': expected a whole number"),
         (edited(model=None), "'model': expected text, got None"),
         (edited(rates=[0.1]), r"'rates': expected a number in \[0, 1\) by name of the site, got \[0.1\]"),
-        (edited(rates={}), "'rates' holds no site"),
+        (edited(rates={}), r"is no dropout plan: 'rates' holds no site\. Correct the file, or make it again\.$"),
         (
             edited(rates=dict.fromkeys(TAKE_PART, 1.0)),
             r"of 'embeddings.dropout': expected a number in \[0, 1\), got 1.0; 'r",

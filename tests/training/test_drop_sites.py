@@ -2,6 +2,7 @@
 
 import re
 from math import sqrt
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -256,9 +257,47 @@ def test_a_layer_that_is_no_dropout_is_no_site():
 def test_what_is_no_rate_is_refused_and_nothing_changes(rate):
     model = tiny("bert")
     old = rates_of(model)
-    with pytest.raises(InputError, match=re.escape(f"1 of 2 are no drop probabilities in [0, 1): '{ATTENTION}' ({rate})")):
+    with pytest.raises(InputError, match=re.escape(f"1 of 2 are no drop probabilities in [0, 1): '{ATTENTION}' ({rate!r})")):
         apply_rates(model, {MLP: 0.3, ATTENTION: rate})
     assert rates_of(model) == old
+
+
+def test_rates_without_names_are_refused():
+    with pytest.raises(InputError, match=r"rates: expected drop probabilities by name of the site, got list\."):
+        apply_rates(tiny("bert"), [0.1])
+
+
+def test_the_rates_that_are_replaced_can_be_read():
+    model = nn.Sequential(nn.Dropout(0.1), Kept(), nn.ReLU())
+    first = apply_rates(model, {"0": 0.2, "1.dropout": 0.3, "2.output_dropout": 0.4})
+    second = apply_rates(model, {"2.output_dropout": 0.6, "0": 0.7})
+    assert first.previous == {"0": 0.1, "1.dropout": 0.5, "2.output_dropout": 0.0}
+    assert second.previous == {"0": 0.2, "2.output_dropout": 0.4}
+
+
+class Uncalled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.dropout, self.spare = nn.Linear(8, 8), nn.Dropout(0.1), nn.Dropout(0.1)
+
+    def forward(self, x):
+        return self.dropout(self.first(x))
+
+
+def test_of_a_dropout_module_that_nothing_calls_this_is_said():
+    with pytest.raises(InputError, match=r"'spare' \(a dropout module, but nothing in the model calls it\)\. find_sites"):
+        apply_rates(Uncalled(), {"dropout": 0.2, "spare": 0.2})
+
+
+def test_names_are_functions_and_classes_whatever_was_imported_before():
+    from importlib import import_module
+    from inspect import ismodule
+
+    for folder in ("policies", "training"):
+        package = import_module(f"spectra.{folder}")
+        for file in Path(package.__file__).parent.glob("*.py"):
+            import_module(f"spectra.{folder}.{file.stem}")
+        assert not [name for name in package.__all__ if ismodule(getattr(package, name))]
 
 
 def test_public_names_of_the_folder_are_what_they_say():

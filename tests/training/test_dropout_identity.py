@@ -6,7 +6,7 @@ r"""Dropout on a linear model is an L2 penalty: the expected loss against its cl
 import pytest
 import torch
 
-from spectra.training.gaussian_dropout import GaussianDropout
+from spectra.training.gaussian import GaussianDropout
 from spectra.training.neuron_dropout import channel_dropout
 
 NUM_ROWS, NUM_INPUTS = 6, 5

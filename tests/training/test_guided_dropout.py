@@ -1,6 +1,5 @@
 """Guided dropout in real training runs: the rates are at work, go again, and lie beside every checkpoint."""
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +13,8 @@ from spectra.fisher.sites import find_sites
 from spectra.policies.dropout_plan import DropoutPlan
 from spectra.policies.dropout_presets import published_bert_base
 from spectra.training import GuidedDropout, GuidedDropoutCallback
-from tests.dropout_models import tiny
+from tests.dropout_models import batch_of, tiny
+from tests.fishers import fisher_of, squared_gradients
 
 MLP, ATTENTION = "bert.encoder.layer.0.output.dropout", "bert.encoder.layer.1.attention.self.dropout"
 RATES = {MLP: 0.25, ATTENTION: 0.0, "bert.encoder.layer.0.attention.output.dropout": 1.0 / 3.0}
@@ -199,7 +199,9 @@ def test_a_saved_plan_is_that_of_the_plan_itself(tmp_path):
     PLAN.save(tmp_path / "plan.json")
     assert (tmp_path / "ours.json").read_bytes() == (tmp_path / "plan.json").read_bytes()
     assert GuidedDropout(str(tmp_path / "plan.json")).plan == PLAN
-    GuidedDropout(replace(PLAN, seed=3)).save(tmp_path / "ours.json")
+    with pytest.raises(ResultsError, match=r"ours.json' exists\. Choose another file, or pass force=True"):
+        GuidedDropout(replace(PLAN, seed=3)).save(tmp_path / "ours.json")
+    GuidedDropout(replace(PLAN, seed=3)).save(tmp_path / "ours.json", force=True)
     assert GuidedDropout(tmp_path / "ours.json").plan.seed == 3
 
 
@@ -215,17 +217,93 @@ def test_a_missing_file_is_refused(tmp_path):
         GuidedDropout(tmp_path)
 
 
-def test_a_folder_that_is_not_there_cannot_be_written_to(tmp_path):
-    with pytest.raises(ResultsError, match="cannot write to"):
-        GuidedDropout(PLAN).save(tmp_path / "missing" / "plan.json")
+def test_bare_rates_are_not_written_over_either(tmp_path):
+    GuidedDropout(RATES).save(tmp_path / "new" / "rates.json")
+    with pytest.raises(ResultsError, match=r"rates.json' exists"):
+        GuidedDropout(RATES).save(tmp_path / "new" / "rates.json")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="cannot write to '.*file'"):
+        GuidedDropout(PLAN).save(tmp_path / "file" / "plan.json")
 
 
 def test_what_is_no_rate_is_refused_before_any_model(tmp_path):
-    (tmp_path / "plan.json").write_text(json.dumps({"rates": {"a": 1.5}}))
-    with pytest.raises(InputError, match=r"1 of 1 are no drop probabilities in \[0, 1\): 'a' \(1.5\)"):
-        GuidedDropout(tmp_path / "plan.json")
+    with pytest.raises(InputError, match=r"plan: 1 of 1 are no drop probabilities in \[0, 1\): 'a' \('0.1'\)"):
+        GuidedDropout({"a": "0.1"})
     with pytest.raises(InputError, match="plan: there is no site"):
         GuidedDropout({})
+    with pytest.raises(InputError, match="plan: expected drop probabilities by name of the site, got list"):
+        GuidedDropout([0.1])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"rates": {"a": NaN}}', r"1 of 1 are no drop probabilities in \[0, 1\): 'a' \(nan\)"),
+        ('{"rates": {}}', "there is no site"),
+    ],
+)
+def test_rates_of_a_file_that_are_none_are_refused_by_the_name_of_the_file(tmp_path, content, message):
+    (tmp_path / "guided_dropout.json").write_text(content)
+    for place in (tmp_path, tmp_path / "guided_dropout.json"):
+        with pytest.raises(InputError, match=rf"guided_dropout\.json', rates: {message}"):
+            GuidedDropout(place)
+
+
+def test_a_fisher_is_no_plan_and_the_message_says_how_to_make_one(tmp_path):
+    fisher_of(squared_gradients()).save(tmp_path / "fisher.safetensors")
+    with pytest.raises(ResultsError, match=r"fisher.json' is a Fisher\. Make a plan of it with spectra\.dropout_plan\."):
+        GuidedDropout(tmp_path / "fisher.json")
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks transformers for it
+@pytest.mark.parametrize("prefix", ["", "base_model.model."], ids=["base model's names", "peft's names"])
+def test_a_plan_fits_a_model_with_adapters_by_either_names(trainer, bert, prefix):
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(bert, LoraConfig(r=2, lora_dropout=0.2, target_modules=["query"], task_type="SEQ_CLS"))
+    old = rates_of(adapted)
+    assert "base_model.model." + MLP in old
+    trainer.model = trainer.model_wrapped = adapted
+    trainer.add_callback(GuidedDropout({prefix + name: rate for name, rate in RATES.items()}).callback(verify=batch_of(bert)))
+    trainer.train()
+    at_work = {name: rate for name, rate in old.items() if "classifier.original" not in name}
+    at_work |= {"base_model.model." + name: rate for name, rate in RATES.items()}
+    assert [{name: seen[name] for name in at_work} for seen in trainer.watch.seen] == [at_work] * 4
+    assert rates_of(adapted) == old
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks transformers for it
+def test_a_plan_that_fits_neither_an_adapted_model_nor_its_base_is_refused(bert):
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(bert, LoraConfig(r=2, target_modules=["query"]))
+    with pytest.raises(InputError, match="1 of 1 names are no dropout sites of BertForSequenceClassification: 'layer'"):
+        GuidedDropout({"layer": 0.1}).apply(adapted)
+
+
+def test_sites_are_tried_when_training_begins(trainer):
+    class Silent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout, self.dropout_prob = nn.Dropout(0.1), 0.1
+
+        def forward(self, x):
+            return nn.functional.dropout(self.dropout(x), 0.0 * self.dropout_prob, self.training)
+
+    callback = GuidedDropoutCallback({"dropout_prob": 0.3}, verify=torch.ones(4, 8))
+    with pytest.raises(InputError, match="'dropout_prob' has no effect in training"):
+        callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=Silent())
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_word_is_no_batch_to_verify_on(bert, verify):
+    guided = GuidedDropout(PLAN)
+    for call in (lambda: guided.apply(bert, verify=verify), lambda: guided.callback(verify=verify)):
+        with pytest.raises(InputError, match=f"verify: pass a batch to try the sites on, got {verify}"):
+            call()
 
 
 def test_a_plan_of_another_model_is_refused(bert):

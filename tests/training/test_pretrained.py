@@ -84,6 +84,13 @@ def test_a_task_that_cannot_be_is_refused(tmp_path, task, message):
         find_checkpoint(str(save_bert(tmp_path)), task)
 
 
+def test_an_encoder_is_no_causal_language_model_but_its_decoder_is(tmp_path):
+    encoder, decoder = save_bert(tmp_path / "encoder"), save_bert(tmp_path / "decoder", "BertLMHeadModel", is_decoder=True)
+    with pytest.raises(InputError, match=r"encoder' is an encoder: it sees the token that task 'causal-lm' has to predict"):
+        find_checkpoint(str(encoder), "causal-lm")
+    assert find_checkpoint(str(decoder), "causal-lm").has_head
+
+
 def test_several_labels_per_text_are_refused(tmp_path):
     save_bert(tmp_path, "BertForSequenceClassification", problem_type="multi_label_classification")
     with pytest.raises(InputError, match=r"gives several labels to a text \(multi_label_classification\)"):

@@ -162,14 +162,25 @@ def test_columns_that_do_not_fit_the_task_are_refused(task, columns, message):
         ({"batch_size": 0}, r"batch_size: expected at least 1, got 0"),
         ({"mask_share": 0.0}, r"mask_share: expected a share above 0 and up to 1, got 0"),
         ({"mask_share": float("nan")}, r"mask_share: .* got nan"),
-        ({"max_length": 33}, r"max_length: expected 1 to 32 tokens, as the model takes, got 33"),
-        ({"max_length": 0}, r"max_length: expected 1 to 32 tokens"),
+        ({"max_length": 33}, r"max_length: expected 3 to 32 tokens, as the model takes, got 33"),
+        ({"max_length": 2}, r"max_length: expected 3 to 32 .* got 2\. 2 of them are the tokenizer's own\."),
     ],
     ids=lambda value: str(value)[:20],
 )
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         make_batches(encoder_tokenizer(), EXAMPLES, "masked-lm", CONFIG, **settings)
+
+
+def test_the_shortest_length_leaves_a_token_of_the_text():
+    config = GPT2Config(vocab_size=len(VOCABULARY), n_positions=32)
+    assert make_batches(encoder_tokenizer(), EXAMPLES, "masked-lm", CONFIG, max_length=3).length == 3
+    assert make_batches(decoder_tokenizer(), EXAMPLES, "causal-lm", config, max_length=1).length == 1
+    with pytest.raises(InputError, match=r"max_length: expected 1 to 32 tokens, as the model takes, got 0\.$"):
+        make_batches(decoder_tokenizer(), EXAMPLES, "causal-lm", config, max_length=0)
+    pairs = Examples(TEXTS, EXAMPLES.rows, pairs=TEXTS)
+    with pytest.raises(InputError, match=r"expected 4 to 32 tokens, .* got 3\. 3 of them"):
+        make_batches(encoder_tokenizer(), pairs, "masked-lm", CONFIG, max_length=3)
 
 
 def test_examples_that_do_not_fit_the_task_are_refused():

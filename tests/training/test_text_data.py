@@ -75,6 +75,19 @@ def test_a_larger_limit_adds_to_the_examples_of_a_smaller_one(limit, seed, tmp_p
     assert all(text == f"text {row - 1}" for row, text in zip(fewer.rows, fewer.texts, strict=True))
 
 
+def test_blank_lines_of_a_text_file_are_skipped_and_counted(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n\n \t\ntwo\n\n")
+    examples = read_examples(tmp_path / "a.txt")
+    assert (examples.texts, examples.rows, examples.num_blank) == (("one", "two"), (1, 4), 3)
+    assert len(read_examples(tmp_path / "a.txt", limit=2)) == 2
+
+
+def test_a_text_file_of_blank_lines_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("\n \n")
+    with pytest.raises(InputError, match=r"a.txt' holds blank lines only\. Give a file with at least one text"):
+        read_examples(tmp_path / "a.txt")
+
+
 def test_examples_are_drawn_by_the_seed_rather_than_from_the_top(tmp_path):
     (tmp_path / "a.txt").write_text("x\n" * 100)
     drawn = [read_examples(tmp_path / "a.txt", limit=10, seed=seed).rows for seed in (0, 0, 1)]

@@ -111,6 +111,31 @@ def test_fresh_adapters_pass_though_their_second_factor_is_0(rate):
     verify_sites(model, batch_of(base))
 
 
+@pytest.mark.parametrize("family", ["bert", "bart"])
+def test_labels_in_the_batch_leave_no_trace_in_the_configuration(family):
+    model = tiny(family)
+    before = model.config.to_dict()
+    labels = torch.tensor([0, 1]) if family == "bert" else batch_of(model)["input_ids"]
+    batch = {**batch_of(model), "labels": labels}
+    verify_sites(model, batch)
+    assert model.config.to_dict() == before
+    model(**batch)
+    assert (model.config.to_dict() == before) is (family != "bert")  # what a batch with labels does by itself
+
+
+def test_outputs_that_are_not_finite_are_refused_with_the_parameter_that_is_not_either():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Dropout(0.1))
+    with torch.no_grad():
+        model[1].bias[3] = float("nan")
+    with pytest.raises(InputError, match=r"outputs of Sequential are not finite, .* Nor is parameter '1\.bias': load"):
+        verify_sites(model, X)
+
+
+def test_a_batch_that_is_not_finite_is_refused():
+    with pytest.raises(InputError, match=r"outputs of Sequential are not finite, .* parameters are: check the batch"):
+        verify_sites(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1)), X * float("inf"))
+
+
 def everything_of(model):
     """Copies of all that a trial must leave alone."""
     return (

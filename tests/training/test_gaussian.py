@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from torch import nn
 
 from spectra.errors import InputError
-from spectra.training.gaussian_dropout import GaussianDropout, apply_gaussian, gaussian_dropout
+from spectra.training.gaussian import GaussianDropout, apply_gaussian, gaussian_dropout
 
 NUM_DRAWS = 1_000_000
 
