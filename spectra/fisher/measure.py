@@ -34,7 +34,7 @@ _HALF_PRECISION_SCALE = 1024.0
 
 # How far the traces of a sample in a batch may be from those of the sample alone: relative to them, by rounding, and relative
 # to the largest of the model, below which a trace is nothing but rounding: that of keys' biases is 0.
-_SAMPLES_OF_A_PROOF = 8
+_SAMPLES_OF_A_PROOF = 4
 _PROOF = {torch.float16: (0.1, 1e-4), torch.bfloat16: (0.1, 1e-4)}
 _PROOF_FLOAT32 = (1e-3, 1e-8)
 
