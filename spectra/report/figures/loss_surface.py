@@ -82,30 +82,31 @@ def _columns(number: int) -> tuple[Figure, list[_Panel], Any]:
     """Make a column for each region, and room for the colour bar on the right."""
     from matplotlib.figure import Figure
 
-    pitch, side, bottom = 2.0, 1.65, 0.42
+    pitch, side, start, bottom = 1.92, 1.65, 0.56, 0.42
     figure = Figure(figsize=(pitch * number + TEXT_WIDTH - 3 * pitch, 4.15))
     panels = []
     for column in range(number):
-        left = 0.42 + column * pitch
+        left = start + column * pitch
         perspective = _placed(figure, left - 0.25, 2.15, 2.0, 1.75, projection="3d")
         flat = _placed(figure, left, bottom, side, side)
         panels.append(_Panel(perspective, flat, _text(figure, left, 4.1)))
         flat.set_xlabel("first direction")
+        flat.tick_params(labelleft=column == 0)  # the same in every column
     panels[0].map.set_ylabel("second direction")
-    return figure, panels, _placed(figure, 0.42 + pitch * number - 0.25, bottom, 0.1, side)
+    return figure, panels, _placed(figure, start + pitch * number - 0.2, bottom, 0.1, side)
 
 
 def _rows(number: int) -> tuple[Figure, list[_Panel], Any]:
     """Make a row for each region, and room for the colour bar at the bottom."""
     from matplotlib.figure import Figure
 
-    pitch, side = 1.6, 1.12
+    pitch, side = 1.6, 1.06
     height = pitch * number + 0.85
     figure = Figure(figsize=(COLUMN_WIDTH, height))
     panels = []
     for row in range(number):
         bottom = height - (row + 1) * pitch + 0.2
-        perspective = _placed(figure, -0.12, bottom - 0.18, 1.75, 1.5, projection="3d")
+        perspective = _placed(figure, -0.14, bottom - 0.18, 1.75, 1.5, projection="3d")
         flat = _placed(figure, COLUMN_WIDTH - side - 0.08, bottom, side, side)
         panels.append(_Panel(perspective, flat, _text(figure, 0.08, height - row * pitch - 0.05)))
         flat.set_ylabel("second direction", labelpad=1)
@@ -138,7 +139,7 @@ def _draw_perspective(axes: Any, grid: FloatArray, losses: Any, levels: FloatArr
         axis.set_pane_color("white")
         axis.set_tick_params(pad=-4, labelsize=6)
         axis.get_major_locator().set_params(nbins=4)
-    _few_ticks(axes)
+    _few_ticks(axes, grid)
 
 
 def _draw_map(axes: Any, grid: FloatArray, losses: Any, levels: FloatArray) -> Any:
@@ -146,13 +147,19 @@ def _draw_map(axes: Any, grid: FloatArray, losses: Any, levels: FloatArray) -> A
     bands = axes.contourf(grid, grid, losses.T, levels=levels, cmap=_COLORS)
     axes.contour(grid, grid, losses.T, levels=levels, colors="white", linewidths=0.2, alpha=0.4)
     axes.set_aspect("equal")
-    _few_ticks(axes)
+    _few_ticks(axes, grid)
     return bands
 
 
-def _few_ticks(axes: Any) -> None:
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.get_major_locator().set_params(nbins=3, steps=[1, 2, 5, 10])
+def _few_ticks(axes: Any, grid: FloatArray) -> None:
+    """Three ticks, away from the corners, where the labels of two axes would meet."""
+    reach = 0.8 * float(grid[-1])
+    power = 10.0 ** np.floor(np.log10(reach))
+    tick = max(step * power for step in (1.0, 2.0, 5.0) if step * power <= reach)
+    places = (-tick, 0.0, tick)
+    labels = [f"{place:g}".replace("-", "\N{MINUS SIGN}") for place in places]
+    axes.set_xticks(places, labels)
+    axes.set_yticks(places, labels)
 
 
 def _title(region: SurfaceRegion, num_params: int, between: str) -> str:
