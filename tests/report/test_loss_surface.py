@@ -51,13 +51,15 @@ def test_titles_tell_how_much_moves_and_how_far(wide):
     assert r"$\|\Delta\theta\| = 1\,\|\theta\|$ at radius 1" in texts[1]
 
 
+@pytest.mark.parametrize("radius", [1.5, 0.2, 0.0125], ids="radius {}".format)  # numbers on the axes of one to five letters
 @pytest.mark.parametrize("wide", [False, True], ids=["column", "wide"])
-def test_nothing_leaves_the_page(wide):
+def test_nothing_leaves_the_page(wide, radius):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     surface = surface_of(num_params=8_130_081)  # long numbers in the titles
     regions = tuple(dataclasses.replace(region, relative_norm=0.00354) for region in surface.regions)
-    figure = loss_surface(dataclasses.replace(surface, regions=regions), wide=wide)
+    grid = radius * surface.grid / surface.grid[-1]
+    figure = loss_surface(dataclasses.replace(surface, regions=regions, grid=grid), wide=wide)
     assert figure.get_size_inches()[0] == (6.75 if wide else 3.25)
     page = figure.bbox
     renderer = FigureCanvasAgg(figure).get_renderer()
