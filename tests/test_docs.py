@@ -1,5 +1,6 @@
 """What the documentation shows is what happens."""
 
+import json
 import re
 import runpy
 import shlex
@@ -95,6 +96,55 @@ def test_flags_named_in_the_text_exist(page, capsys):
     known = set(re.findall(r"--[a-z][\w-]+", capsys.readouterr().out))
     prose = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`[^`\n]*?(--[a-z][\w-]+)", prose)) <= known
+
+
+def study():
+    """Return what analysis/fisher_sst2 wrote down."""
+    return json.loads((ROOT / "analysis" / "fisher_sst2" / "results.json").read_text(encoding="utf-8"))
+
+
+def words_of(page):
+    return " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
+def test_the_real_run_is_quoted_as_the_study_wrote_it_down():
+    results, page = study(), words_of("docs/fisher.md")
+    agreements = [
+        found[level]["mean"]
+        for part in ("two halves", "two kinds")
+        for by_aggregate in results[part].values()
+        for found in by_aggregate.values()
+        for level in ("layer", "site")
+    ]
+    assert len(agreements) == 60
+    assert (min(agreements) >= 0.99, "(Spearman 0.99 or more, with every aggregate and kind)" in page) == (True, True)
+    traces = {kind: results["traces"][kind]["trace"]["values"][0] for kind in ("empirical", "exact")}
+    assert f"the empirical trace is {traces['empirical'] / traces['exact']:.2f} times the exact one" in page
+    own, foreign = (results["stories260K"][texts] for texts in ("its own texts", "dolly"))
+    ratios = [texts["trace, empirical over sampled"]["mean"] for texts in (own, foreign)]
+    order = foreign["layers, empirical and sampled"]["param_mean"]
+    assert f"is {ratios[1]:.1f} times the sampled one, and layers come in another order ({order:.2f})" in page
+    assert f"on text that the model wrote itself it is {ratios[0]:.2f} times" in page
+
+
+def test_the_surfaces_of_the_real_run_are_quoted_as_the_study_wrote_them_down():
+    near = study()["surfaces"]["matched and near"]
+    rings = {half: near[half]["mean loss by radius"]["0.093 to 0.15"]["mean"] for half in ("top", "bottom")}
+    top, bottom = (rings[half] - near["center"]["mean"] for half in ("top", "bottom"))
+    page = words_of("docs/fisher.md")
+    assert f"top half adds {top:.2f} to the loss at radii of 0.09 to 0.15, and the bottom half {bottom:.2f}" in page
+
+
+def test_the_types_of_sites_come_in_the_orders_that_the_page_tells():
+    results, page = study(), words_of("docs/guided-dropout.md")
+    orders = {aggregate: tuple(found["order"]) for aggregate, found in results["site types"]["empirical"].items()}
+    assert orders["mean_of_means"] == ("attention_probs", "attention_output", "mlp_output", "embeddings")
+    assert (len(set(orders.values())), "and the other four aggregates in four other orders" in page) == (5, True)
+    blocks_only = {
+        role: found for role, found in results["shares of mean_of_means"]["empirical"].items() if role != "embeddings"
+    }
+    shares = [100 * found["vectors"] for found in blocks_only.values()]
+    assert f"Biases and norms are {min(shares):.0f} to {max(shares):.0f} % of what it ranks in the blocks" in page
 
 
 @pytest.mark.parametrize("maker", MADE)
