@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -35,6 +36,8 @@ _HALF_PRECISION_SCALE = 1024.0
 # How far the traces of a sample in a batch may be from those of the sample alone: relative to them, by rounding, and relative
 # to the largest of the model, below which a trace is nothing but rounding: that of keys' biases is 0.
 _SAMPLES_OF_A_PROOF = 4
+_BATCH_OF_A_PROOF = 8  # samples that are measured together for it: more would cost more and prove no more
+_MOST_PROOFS_OF_A_BATCH = 4  # of a model that takes another way at every call; then the loop takes over
 _PROOF = {torch.float16: (0.1, 1e-4), torch.bfloat16: (0.1, 1e-4)}
 _PROOF_FLOAT32 = (1e-3, 1e-8)
 
@@ -109,6 +112,7 @@ class Measurement:
     num_batches: int = 0
     _is_checked: bool = False
     _proven: set[int] | None = field(default_factory=set)
+    _path: int | None = None
 
     def __post_init__(self) -> None:
         if self.route == "loop":
@@ -195,20 +199,38 @@ class Measurement:
             raise
 
     def _together(self, batch: Any, num_samples: int) -> Tensor:
+        for _ in range(_MOST_PROOFS_OF_A_BATCH):
+            collector, capture, outputs = self._forward(batch, num_samples)
+            if self._proven is None or capture.path in self._proven:
+                return self._backward(collector, capture, outputs, num_samples)
+            path = capture.path
+            # One graph at a time in memory: that of the batch, of its proof, of the batch again. They hang in cycles.
+            del collector, capture, outputs
+            gc.collect()
+            self._prove(batch, num_samples, path)
+            gc.collect()
+            self._proven.add(path)
+        self._loop_all("the model takes another way at every call")
+        with torch.no_grad():
+            return self._outputs(batch).num_targets
+
+    def _forward(self, batch: Any, num_samples: int) -> tuple[Arrivals, Capture, Likelihood]:
         collector = self.collect(self.unfollowed)
         capture = Capture(self.parameters, num_samples, self.unfollowed, collector.arrive)
         collector.meetings = capture.meetings
         mark(batch, Provenance.BATCHED)
+        with torch.enable_grad(), capture:
+            outputs = self._outputs(batch)
+        if capture.meetings.is_differentiated:
+            raise _DifferentiatesError
+        self._path = capture.path
+        return collector, capture, outputs
+
+    def _backward(self, collector: Arrivals, capture: Capture, outputs: Likelihood, num_samples: int) -> Tensor:
+        assert capture.meetings is not None
+        known = set(self.unfollowed)
+        capture.meetings.counting = False  # what is called from now on is a recomputation of gradient checkpointing
         with torch.enable_grad():
-            with capture:
-                outputs = self._outputs(batch)
-            if capture.meetings.is_differentiated:
-                raise _DifferentiatesError
-            if self._proven is not None and capture.path not in self._proven:
-                self._prove(batch, num_samples)
-                self._proven.add(capture.path)
-            known = set(self.unfollowed)
-            capture.meetings.counting = False  # what is called from now on is a recomputation of gradient checkpointing
             for index, (objective, is_last) in enumerate(self._objectives(outputs)):
                 self.gradients.start_objective(index)
                 with capture:
@@ -269,18 +291,23 @@ class Measurement:
                     self.reached.add(name)
                 parameter.grad = None
 
-    def _prove(self, batch: Any, num_samples: int) -> None:
+    def _prove(self, batch: Any, num_samples: int, path: int) -> None:
         """Compare the gradients that a batch gives for some of its samples with those of the samples alone.
 
         Done whenever the model takes a sequence of operations it has not taken before, and before anything of the batch counts.
         What differs is left to the loop: layouts whose rows are not the samples', and gradients that were lost on the way.
         """
-        chosen = torch.linspace(0, num_samples - 1, min(num_samples, _SAMPLES_OF_A_PROOF)).round().long()
-        together, by_batch = self._trial(self.unfollowed, num_samples)
+        rows = _spread(num_samples, _BATCH_OF_A_PROOF)
+        together, by_batch = self._trial(self.unfollowed, len(rows))
+        together._together(mapped(picked(batch, rows), torch.Tensor.detach), len(rows))
+        if together._path != path:  # a smaller batch may take another way
+            rows = list(range(num_samples))
+            together, by_batch = self._trial(self.unfollowed, num_samples)
+            together._together(mapped(batch, torch.Tensor.detach), num_samples)
+        chosen = _spread(len(rows), _SAMPLES_OF_A_PROOF)
         alone, by_sample = self._trial(self.parameters, len(chosen))
-        together._together(mapped(batch, torch.Tensor.detach), num_samples)
         with self._naming_samples_of(batch):
-            alone._one_by_one(picked(batch, chosen.tolist()), len(chosen))
+            alone._one_by_one(picked(batch, [rows[place] for place in chosen]), len(chosen))
         self.unfollowed |= {name: reason for name, reason in together.unfollowed.items() if name not in self.unfollowed}
         found, expected = by_batch.batch_traces(), by_sample.batch_traces()
         largest = max(float(traces.max()) for traces in expected.values())
@@ -343,6 +370,12 @@ class Measurement:
 
 class _DifferentiatesError(Exception):
     """A model takes gradients in its forward pass, so that what arrives is not the gradient of the loss alone."""
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return up to so many places of a sequence, evenly spaced, the first and the last among them."""
+    places: list[int] = torch.linspace(0, count - 1, min(count, most)).round().long().tolist()
+    return places
 
 
 def _agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:

@@ -20,6 +20,7 @@ from spectra.results.fisher import Keep
 
 # On an accelerator the gradients of several samples are formed at once, in at most this much memory.
 _CHUNK_BYTES = 256 * 2**20
+_NUMBERS_AT_ONCE = 2**22
 
 
 @dataclass
@@ -117,10 +118,10 @@ class Sums:
         gradient = gradient.detach().to(accumulation_dtype(gradient.dtype))
         if name in self.values:
             self.values[name].addcmul_(gradient, gradient)
-        squares = gradient.square()
         if name in self.output_neurons:
+            squares = gradient.square()
             self._add_neurons(name, squares.sum(1), squares.sum(0))
-        self._batch[name][sample] += squares.sum(dtype=torch.float64)
+        self._batch[name][sample] += _sum_of_squares(gradient)
 
     def add_rows(self, name: str, rows: Tensor, gradients: Tensor, sample: int) -> None:
         """Add the square of one sample's gradient, which is zero but for some rows.
@@ -305,3 +306,9 @@ class Sums:
             by_row = self.output_neurons[name].new_zeros(num_rows).index_add_(0, rows, of_rows)
             self._add_neurons(name, by_row, squares.sum(0))
         self._batch[name].index_add_(0, samples, of_rows)
+
+
+def _sum_of_squares(tensor: Tensor) -> Tensor:
+    """Sum in float64 by parts: at once, the squares and their copy in float64 would be three copies of the tensor."""
+    parts = (part.double() for part in torch.split(tensor.reshape(-1), _NUMBERS_AT_ONCE))
+    return torch.stack([torch.dot(part, part) for part in parts]).sum()

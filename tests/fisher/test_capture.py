@@ -118,7 +118,7 @@ def test_a_parameter_that_no_gradient_reaches_is_noted():
 
 
 class Changing(nn.Module):
-    """Uses its weight where nobody sees it, once a first batch has been measured and proved, in three calls."""
+    """Uses its weight where nobody sees it, once a first batch has been measured and proved, in four calls."""
 
     def __init__(self):
         super().__init__()
@@ -128,7 +128,7 @@ class Changing(nn.Module):
     def forward(self, x):
         self.calls += 1
         scaled = x * self.w
-        if self.calls > 3:
+        if self.calls > 4:
             with torch._C.DisableTorchFunction():
                 scaled = scaled + x * self.w
         return self.head(scaled)
@@ -183,10 +183,10 @@ def test_a_batch_costs_one_forward_pass_and_the_first_its_proof(name):
     forwards, writes = counted(case.model)
     seen = []
     fisher(case.model, case.batches(2), progress=lambda _: seen.append((len(forwards), len(writes))))
-    # Two passes compare places in the batch; then the batch, the batch again on trial, and its two samples alone. Only these
-    # write gradients: that of a whole batch is never formed.
+    # Two passes compare places in the batch; then the batch, the batch on trial, its two samples alone, and the batch again, as
+    # its first graph made room. Only single samples write gradients: that of a whole batch is never formed.
     (forwards_of_first, writes_of_first), *others = seen
-    assert forwards_of_first == 2 + 1 + 1 + 2
+    assert forwards_of_first == 2 + 1 + 1 + 2 + 1
     assert writes_of_first <= 2 * len(list(case.model.parameters()))
     assert others[0] == (forwards_of_first + 1, writes_of_first)
 
@@ -196,7 +196,22 @@ def test_of_single_samples_the_first_is_proved():
     model = nn.Linear(5, 3)
     forwards, _ = counted(model)
     fisher(model, [(torch.randn(1, 5), torch.tensor([1]))] * 4)
-    assert len(forwards) == 4 + 2
+    assert len(forwards) == 4 + 3
+
+
+def test_a_large_batch_is_proved_with_eight_of_its_samples_unless_they_take_another_way():
+    torch.manual_seed(0)
+    sizes = []
+    model = nn.Linear(5, 3)
+    model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    batch = (torch.randn(20, 5), torch.arange(20) % 3)
+    fisher(model, [batch])
+    assert sizes == [3, 3, 20, 8, 1, 1, 1, 1, 20]
+    sizes.clear()
+    by_size = Custom(lambda m, x: m.head(x * 1.0 if len(x) > 8 else x), head=nn.Linear(5, 3))
+    by_size.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    fisher(by_size, [batch])
+    assert sizes == [3, 3, 20, 8, 20, 1, 1, 1, 1, 20]
 
 
 class Branching(nn.Module):
