@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from spectra.policies.drop_controls import control_rates
     from spectra.policies.drop_prob import guided_rates
     from spectra.policies.dropout_plan import DropoutPlan, dropout_plan, load_dropout_plan
+    from spectra.policies.plan import Plan, load_plan, plan
     from spectra.results.fisher import Fisher
     from spectra.results.fisher_merge import merge_fishers
     from spectra.results.fisher_spectrum import FisherSpectrum, load_fisher_spectrum
@@ -75,6 +76,9 @@ __all__ = [
     "load_surface",
     "loss_surface",
     "merge_fishers",
+    # from diagnostics to one number per unit
+    "load_plan",
+    "plan",
     # dropout by sensitivity
     "control_rates",
     "dropout_plan",
@@ -93,6 +97,7 @@ __all__ = [
     "LayerDiagnostics",
     "LossSurface",
     "MarchenkoPasturFit",
+    "Plan",
     "PowerLawFit",
     "Report",
     "SkippedTensor",
@@ -128,6 +133,8 @@ _HOME = {
     "load_surface": "spectra.results.surface",
     "loss_surface": "spectra.fisher.surface",
     "merge_fishers": "spectra.results.fisher_merge",
+    "load_plan": "spectra.policies.plan",
+    "plan": "spectra.policies.plan",
     "control_rates": "spectra.policies.drop_controls",
     "dropout_plan": "spectra.policies.dropout_plan",
     "find_sites": "spectra.fisher.sites",
@@ -144,6 +151,7 @@ _HOME = {
     "LayerDiagnostics": "spectra.results.records",
     "LossSurface": "spectra.results.surface",
     "MarchenkoPasturFit": "spectra.esd.marchenko_pastur",
+    "Plan": "spectra.policies.plan",
     "PowerLawFit": "spectra.esd.power_law",
     "Report": "spectra.results.report",
     "SkippedTensor": "spectra.results.records",

@@ -33,6 +33,10 @@ class MissingPackageError(SpectraError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 
 
+class SpectraWarning(UserWarning):
+    """A result that can be used, but is doubtful; said once for a cause."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known word, or an empty string."""
     from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""``spectra plot SOURCE FIGURE``: a figure of a saved report, Fisher or loss surface."""
+"""``spectra plot SOURCE FIGURE``: a figure of a saved report, Fisher, loss surface or plan."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 FORMATS = ("png", "pdf", "svg")
 
 _REPORT, _FISHER, _SURFACE = "a result folder", "a Fisher file (.safetensors)", "a loss surface (.npz)"
+_PLAN, _LOG = "a plan (.yaml)", "a log of TempBalance (.jsonl)"
 _MADE_BY = {
     _REPORT: "spectra analyze MODEL --output DIR",
     _FISHER: "spectra fisher MODEL --data FILE -o fisher.safetensors",
     _SURFACE: "spectra surface MODEL --data FILE --fisher fisher.safetensors -o surface.npz",
+    _PLAN: "spectra plan MODEL -o plan.yaml",
+    _LOG: "train with TempBalance(model, optimizer, log='tempbalance.jsonl')",
 }
 _SOURCES = {
     "esd": _REPORT,
@@ -26,6 +29,8 @@ _SOURCES = {
     "fisher-by-layer": _FISHER,
     "fisher-vs-alpha": _REPORT,
     "loss-surface": _SURFACE,
+    "plan": _PLAN,
+    "tempbalance-trajectory": _LOG,
 }
 FIGURES = tuple(_SOURCES)
 _OPTIONS = {"layer": ("esd",), "fisher": ("fisher-vs-alpha",), "aggregate": ("fisher-by-layer", "fisher-vs-alpha")}
@@ -36,7 +41,9 @@ Examples:
   spectra plot report esd --layer encoder.layer.0.attention.self.query --format pdf
   spectra plot fisher.safetensors fisher-by-layer --aggregate mean_of_means
   spectra plot report fisher-vs-alpha --fisher fisher.safetensors
-  spectra plot surface.npz loss-surface --wide"""
+  spectra plot surface.npz loss-surface --wide
+  spectra plot plan.yaml plan
+  spectra plot tempbalance.jsonl tempbalance-trajectory"""
 
 
 @click.command(epilog=_EXAMPLES)
@@ -81,9 +88,11 @@ def plot(
     fisher-vs-alpha  DIR   Fisher score against alpha, layer by layer; with --fisher FILE
     fisher-by-layer  FILE  Fisher score of every layer along the model, by kind of layer
     loss-surface     NPZ   loss over two random directions
+    plan             YAML  number of every unit along the model, and the score it was made of
+    tempbalance-trajectory  JSONL  score and multiplier of every unit over a training run, also while it goes on
 
     DIR is the result folder of 'spectra analyze MODEL --output DIR', FILE the .safetensors or .json file of 'spectra fisher',
-    NPZ the file of 'spectra surface'.
+    NPZ the file of 'spectra surface', YAML the .yaml, .yml or .json file of 'spectra plan', JSONL the log of TempBalance.
     """
     if figure not in FIGURES:
         raise InputError(f"unknown figure '{figure}'.{did_you_mean(figure, FIGURES)} Known: {', '.join(FIGURES)}.")
@@ -113,10 +122,11 @@ def _check_options(figure: str, **options: object) -> None:
 
 def _check_source(figure: str, source: Path) -> None:
     """Refuse a file of the wrong kind by its name; what is in it the readers judge."""
-    kinds = {".safetensors": _FISHER, ".json": _FISHER, ".npz": _SURFACE}
-    kind = _REPORT if source.is_dir() else kinds.get(source.suffix, _REPORT)
-    if kind != _SOURCES[figure]:
-        what = _SOURCES[figure]
+    kinds = {".safetensors": (_FISHER,), ".json": (_FISHER, _PLAN), ".npz": (_SURFACE,), ".yaml": (_PLAN,), ".yml": (_PLAN,)}
+    kinds[".jsonl"] = (_LOG,)
+    possible = (_REPORT,) if source.is_dir() else kinds.get(source.suffix, (_REPORT,))
+    what = _SOURCES[figure]
+    if what not in possible:
         raise InputError(f"'{figure}' is drawn from {what}, and '{source}' is none. Make one: {_MADE_BY[what]}")
 
 
@@ -130,6 +140,17 @@ def _drawn(
         from spectra.results.surface import load_surface
 
         return figures.loss_surface(load_surface(source), wide=wide), figure
+    if figure == "plan":
+        from spectra.policies.plan import load_plan
+
+        return figures.plan(load_plan(source), wide=wide), figure if source.stem == figure else f"{figure}-{source.stem}"
+    if figure == "tempbalance-trajectory":
+        from spectra.results.scale_log import load_scale_log
+
+        log = load_scale_log(source)
+        for note in log.notes:
+            click.echo(f"{source}: {note}", err=True)
+        return figures.tempbalance_trajectory(log, wide=wide), figure
     if figure == "fisher-by-layer":
         from spectra.results.fisher_store import load_fisher
 

@@ -42,7 +42,7 @@ def diagnose_layers(
     if settings.randomize:
         found = with_replicas(readable, found, settings)
     spectra = dict(zip(map(id, readable), found, strict=True))
-    return [_diagnosed(matrices, spectra.get(id(matrices)), settings) for matrices in batch]
+    return [diagnosed(matrices, spectra.get(id(matrices)), settings) for matrices in batch]
 
 
 def batches(jobs: Iterable[WeightMatrices]) -> list[list[WeightMatrices]]:
@@ -69,10 +69,20 @@ def batches(jobs: Iterable[WeightMatrices]) -> list[list[WeightMatrices]]:
     return result
 
 
-def _diagnosed(
+def diagnosed(
     matrices: WeightMatrices, found: Found | Exception | None, settings: AnalysisSettings
 ) -> tuple[LayerDiagnostics, FloatArray | None]:
-    row = _known_before_reading(matrices)
+    """Turn the spectra of a weight into its row.
+
+    Args:
+        matrices: The weight.
+        found: Its spectra; what went wrong; or ``None`` where it has none.
+        settings: Resolved settings.
+
+    Returns:
+        As :func:`diagnose_layers`, for one weight.
+    """
+    row = known_before_reading(matrices)
     if matrices.tensor.no_base:
         return dataclasses.replace(row, status=LayerStatus.NO_BASE, notes=matrices.tensor.no_base), None
     if matrices.tensor.unreadable:
@@ -87,7 +97,8 @@ def _diagnosed(
     return _described(row, found, matrices, settings), found.fitted.eigenvalues
 
 
-def _known_before_reading(m: WeightMatrices) -> LayerDiagnostics:
+def known_before_reading(m: WeightMatrices) -> LayerDiagnostics:
+    """Return the row of a weight with what its name, shape and dtype tell, and no numbers."""
     small, large = sorted((m.num_rows, m.num_cols))
     return LayerDiagnostics(
         layer_name=m.layer_name,

@@ -21,11 +21,12 @@ from spectra.results.settings import AnalysisSettings, SettingsChanges
 
 # Smallest value of each number; the settings that are counts; the settings that belong to one way of choosing xmin.
 _LEAST = {
-    "conv_norm": 0, "xmin_pos": 0, "num_tail": 0, "finger_threshold": 0, "min_evals": 1, "max_fingers": 3, "window_rows": 2,
+    "conv_norm": 0, "xmin_pos": 0, "num_tail": 0, "finger_threshold": 0, "min_evals": 1, "min_tail": 2, "evals_threshold": 0,
+    "max_fingers": 3, "window_rows": 2,
     "windows_per_side": 1, "window_aspect": 0, "pvalue_samples": 0, "bootstrap_samples": 0,
     "num_replicas": 1, "max_evals": 1, "max_side": 1, "seed": 0,
 }  # fmt: skip
-_WHOLE = set(_LEAST) - {"conv_norm", "xmin_pos", "num_tail", "finger_threshold", "window_aspect"}
+_WHOLE = set(_LEAST) - {"conv_norm", "xmin_pos", "num_tail", "finger_threshold", "window_aspect", "evals_threshold"}
 _BELONGS_TO = {
     "xmin_pos": ("median",),
     "num_tail": ("hill", "fixed"),
@@ -71,6 +72,7 @@ PROFILES = {
         profile="tempbalance",
         conv_norm=0.5,
         precision="float32",
+        evals_threshold=0.0,  # they count all: in float32 the smallest of a square weight may look null, and move the median
         xmin="median",
         xmin_pos=2.0,
         kinds=("linear", "conv2d"),
@@ -153,12 +155,17 @@ def _number(name: str, value: Any) -> int | float:
     """Check a number and make it a plain Python one, which JSON can hold."""
     least = _LEAST[name]
     whole = name in _WHOLE
-    expected = f"a whole number of at least {least}" if whole else "a positive number"
+    may_be_least = whole or name == "evals_threshold"
+    expected = f"a {'whole ' if whole else ''}number of at least {least}" if may_be_least else "a positive number"
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise InputError(f"{name}: expected {expected}, got {value!r}.") from None
-    if not math.isfinite(number) or (number < least if whole else number <= least) or (whole and not number.is_integer()):
+    if (
+        not math.isfinite(number)
+        or (number < least if may_be_least else number <= least)
+        or (whole and not number.is_integer())
+    ):
         raise InputError(f"{name}: expected {expected}, got {value}.")
     return int(number) if (whole or name == "num_tail") and number.is_integer() else number
 

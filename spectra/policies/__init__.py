@@ -5,12 +5,16 @@ from spectra.policies.drop_controls import CONTROLS, control_rates
 from spectra.policies.drop_prob import DropRule, guided_rates, neuron_rates
 from spectra.policies.dropout_plan import DropoutPlan, dropout_plan, load_dropout_plan
 from spectra.policies.dropout_presets import published_bert_base, published_plan
+from spectra.policies.plan import Plan, load_plan, plan
 
 __all__ = [
     # plans
     "DropoutPlan",
+    "Plan",
     "dropout_plan",
     "load_dropout_plan",
+    "load_plan",
+    "plan",
     "published_plan",
     # drop probabilities
     "CONTROLS",

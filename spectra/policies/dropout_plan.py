@@ -1,4 +1,4 @@
-"""A plan of drop probabilities: made from a Fisher, saved as JSON next to checkpoints, read, edited and applied.
+"""A plan of drop probabilities: made from a Fisher, saved as JSON or YAML next to checkpoints, read, edited and applied.
 
 Rates are configuration and never part of a model's weights. A plan is applied by ``spectra.training``.
 """
@@ -6,13 +6,11 @@ Rates are configuration and never part of a model's weights. A plan is applied b
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from spectra._version import __version__
@@ -20,12 +18,19 @@ from spectra.errors import InputError, ResultsError, did_you_mean
 from spectra.policies.drop_controls import DropControl, control_rates
 from spectra.policies.drop_prob import DropRule, guided_rates
 from spectra.policies.dropout_plan_checks import plan_faults
+from spectra.policies.plan_file import PlanFile, is_yaml, read_plan_file, save_plan_file
 from spectra.results.fisher import Fisher, SiteBlock
 from spectra.results.fisher_store import fisher_fingerprint, load_fisher
 from spectra.results.words import counted
-from spectra.results.writing import made, write_whole
 
 PLAN_SCHEMA_VERSION = 1
+POLICY = "guided-dropout"  # as a plan in YAML says what it is
+
+_COMMENTS = (
+    "Drop probabilities by Spectra: guided dropout sets one at each dropout site of a model.",
+    "Edit the numbers under 'rates'; the rest records where they come from.",
+    "Apply with the name of this file:  GuidedDropout(...).apply(model)  from spectra.training.",
+)
 
 # Left alone unless included by name: the published instance leaves the classifier's dropout as it is, and adapters are not
 # part of the model whose Fisher was measured.
@@ -103,16 +108,18 @@ class DropoutPlan:
         return {"schema_version": PLAN_SCHEMA_VERSION, **plain}
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the plan as JSON, atomically.
+        """Write the plan, atomically.
 
         Args:
-            path: The file, such as ``plan.json``; its folder is made if it is missing.
+            path: The file: YAML if its name ends in ``.yaml`` or ``.yml``, otherwise JSON, such as ``plan.json``. Its folder is
+                made if it is missing.
             force: Replace an existing file.
 
         Raises:
             ResultsError: The file exists, or cannot be written.
         """
-        save_json(self.to_dict(), path, force=force)
+        content = {"policy": POLICY, **self.to_dict()} if is_yaml(path) else self.to_dict()
+        save_plan_file(content, path, force=force, comments=_COMMENTS)
 
     def __str__(self) -> str:
         lowest, highest = min(self.rates, key=self.rates.__getitem__), max(self.rates, key=self.rates.__getitem__)
@@ -193,43 +200,40 @@ def load_dropout_plan(path: str | os.PathLike[str]) -> DropoutPlan:
         The plan.
 
     Raises:
-        ResultsError: The file is missing, no JSON, a Fisher, or of another schema version; it has a key too much or too few, or
-            a value that cannot be. All faults are named.
+        ResultsError: The file is missing, no JSON or YAML, a Fisher, or of another schema version; it has a key too much or too
+            few, or a value that cannot be. All faults are named.
     """
-    file = Path(path).expanduser()
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"'{file}' cannot be read as a dropout plan ({error}). Make one with dropout_plan.") from error
-    if isinstance(content, dict) and {"info", "tensors", "sites"} <= content.keys():
-        raise ResultsError(f"'{file}' is a Fisher. Make a plan of it with spectra.dropout_plan.")
-    version = content.pop("schema_version", None) if isinstance(content, dict) else None
-    if version != PLAN_SCHEMA_VERSION:
-        raise ResultsError(
-            f"'{file}' has schema_version {version}, a dropout plan has {PLAN_SCHEMA_VERSION}. Make it again with dropout_plan."
-        )
-    faults = plan_faults(content)
-    if faults:
-        raise ResultsError(f"'{file}' is no dropout plan: {'; '.join(faults)}. Correct the file, or make it again.")
-    return DropoutPlan(**content)
+    return dropout_plan_of(read_plan_file(path, "a dropout plan", "Make one with dropout_plan."))
 
 
-def save_json(content: Mapping[str, Any], path: str | os.PathLike[str], *, force: bool) -> None:
-    """Write a plan's file, atomically.
+def dropout_plan_of(file: PlanFile) -> DropoutPlan:
+    """Check the content of a file, and make it a plan.
 
     Args:
-        content: Plain values.
-        path: The file; its folder is made if it is missing.
-        force: Replace an existing file.
+        file: As it was read.
+
+    Returns:
+        The plan.
 
     Raises:
-        ResultsError: The file exists, or cannot be written.
+        ResultsError: As in :func:`load_dropout_plan`.
     """
-    file = Path(path).expanduser()
-    if file.exists() and not force:
-        raise ResultsError(f"'{file}' exists. Choose another file, or pass force=True (--force).")
-    made(file.parent)
-    write_whole(file, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    content = dict(file.content) if isinstance(file.content, dict) else {}
+    if {"info", "tensors", "sites"} <= content.keys():
+        raise ResultsError(f"'{file.path}' is a Fisher. Make a plan of it with spectra.dropout_plan.")
+    policy = content.pop("policy", POLICY)
+    if policy != POLICY:
+        raise ResultsError(f"'{file.path}' is a plan of '{policy}', not of drop probabilities. Read it with load_plan.")
+    version = content.pop("schema_version", None)
+    if version != PLAN_SCHEMA_VERSION:
+        raise ResultsError(
+            f"'{file.path}' has schema_version {version}, a dropout plan has {PLAN_SCHEMA_VERSION}. Make it again with "
+            "dropout_plan."
+        )
+    faults = [*file.doubled, *plan_faults(content)]
+    if faults:
+        raise ResultsError(f"'{file.path}' is no dropout plan: {'; '.join(faults)}. Correct the file, or make it again.")
+    return DropoutPlan(**content)
 
 
 def _chosen_sites(sites: Sequence[SiteBlock], include: str | Sequence[str], exclude: str | Sequence[str]) -> list[SiteBlock]:

@@ -71,6 +71,10 @@ class AnalysisSettings:
     max_fingers: int = _setting(10, "for clip: fewer than N eigenvalues are taken off the top", FIT, metavar="N")
     finger_threshold: float = _setting(1.0, "for clip: how far alpha must fall", FIT, metavar="X")
     min_evals: int = _setting(8, "fewest eigenvalues for a fit", FIT, metavar="N")
+    min_tail: int = _setting(2, "fewest eigenvalues in a tail", FIT, metavar="N")
+    evals_threshold: float | None = _setting(
+        None, "eigenvalues at or under X stay out of the fit; default: those that are numerically null", FIT, metavar="X"
+    )
     inverse: bool = _setting(False, "fit 1 / eigenvalue: the tail towards zero", FIT)
     truncated: bool = _setting(False, "fit the truncated power law, too", FIT)
     alternatives: bool = _setting(False, "compare with other distributions by likelihood ratio", FIT)
@@ -86,10 +90,6 @@ class AnalysisSettings:
     seed: int = _setting(0, "of everything random", MORE, metavar="N")
 
     # What only profiles change.
-    min_tail: int = _setting(2, "fewest values in a tail")
-    evals_threshold: float | None = _setting(
-        None, "eigenvalues at or under it stay out of the fit; None: those that are numerically null"
-    )
     small_sample_rule: bool = _setting(False, "fit under 20 eigenvalues as WeightWatcher 0.7.7 does")
     truncated_search: bool = _setting(False, "search the start of the truncated law by itself, as WeightWatcher does")
     entropy_epsilon: float = _setting(0.0, "added to every share and to the rank in the entropy")
@@ -132,6 +132,8 @@ class SettingsChanges(TypedDict, total=False):
     max_fingers: int | None
     finger_threshold: float | None
     min_evals: int | None
+    min_tail: int | None
+    evals_threshold: float | None
     inverse: bool | None
     truncated: bool | None
     alternatives: bool | None

@@ -6,7 +6,6 @@ position, which changes with the version of transformers; here they go by name.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,8 @@ from torch import nn
 
 from spectra.errors import InputError, MissingPackageError
 from spectra.policies.drop_prob import check_rates
-from spectra.policies.dropout_plan import DropoutPlan, load_dropout_plan, save_json
+from spectra.policies.dropout_plan import DropoutPlan, load_dropout_plan
+from spectra.policies.plan_file import read_plan_file, save_plan_file
 from spectra.training.drop_sites import AppliedRates, apply_rates, fits
 from spectra.training.verify_dropout import verify_sites
 
@@ -107,16 +107,19 @@ class GuidedDropout:
         return GuidedDropoutCallback(self, restore=restore, verify=verify)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the plan, or the rates where there is no plan, as JSON that ``GuidedDropout(path)`` reads.
+        """Write the plan, or the rates where there is no plan, as a file that ``GuidedDropout(path)`` reads.
 
         Args:
-            path: The file, such as ``plan.json``; its folder is made if it is missing.
+            path: The file, YAML for ``.yaml`` and ``.yml``, else JSON; its folder is made if it is missing.
             force: Replace an existing file.
 
         Raises:
             ResultsError: The file exists, or cannot be written.
         """
-        save_json(self.plan.to_dict() if self.plan else {"rates": self.rates}, path, force=force)
+        if self.plan:
+            self.plan.save(path, force=force)
+        else:
+            save_plan_file({"rates": self.rates}, path, force=force)
 
 
 class GuidedDropoutCallback(TrainerCallback):
@@ -197,10 +200,7 @@ def _plan_file(path: Path) -> Path:
 
 
 def _read(file: Path) -> DropoutPlan | dict[str, float]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = None  # the reader of plans says what is wrong
-    if isinstance(content, dict) and set(content) == {"rates"} and isinstance(content["rates"], dict):
-        return content["rates"]
+    found = read_plan_file(file, "a dropout plan", "Make one with dropout_plan.")
+    if isinstance(found.content, dict) and set(found.content) == {"rates"} and isinstance(found.content["rates"], dict):
+        return found.content["rates"]
     return load_dropout_plan(file)

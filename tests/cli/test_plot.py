@@ -11,10 +11,12 @@ from safetensors.numpy import save_file
 
 import spectra
 from spectra.results.fisher import Aggregate, Fisher, FisherInfo, FisherTensor
+from spectra.results.scale_log import ScaleLog, ScaleLogHeader, ScaleRecord
 from spectra.results.surface import LossSurface, SurfaceInfo, SurfaceRegion
 from tests.models import small_weights
+from tests.policies.plans import tiny_plan
 
-FIGURES = "esd, alpha-by-depth, fisher-by-layer, fisher-vs-alpha, loss-surface"
+FIGURES = "esd, alpha-by-depth, fisher-by-layer, fisher-vs-alpha, loss-surface, plan, tempbalance-trajectory"
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-1.", "svg": b"<?xml"}
 
 
@@ -62,6 +64,12 @@ def surface(tmp_path):
         tmp_path / "surface.npz"
     )
     return tmp_path / "surface.npz"
+
+
+@pytest.fixture
+def planned(tmp_path):
+    tiny_plan().save(tmp_path / "plan.yaml")
+    return tmp_path / "plan.yaml"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +242,20 @@ def test_a_loss_surface_is_drawn_beside_its_file(run, surface):
     assert (code, out, err) == (0, f"{surface.parent}/figures/loss-surface.png\n", "")
 
 
+@pytest.mark.parametrize(("name", "stem"), [("plan.yaml", "plan"), ("mine.yml", "plan-mine"), ("mine.json", "plan-mine")])
+def test_a_plan_is_drawn_beside_its_file(run, tmp_path, name, stem):
+    tiny_plan().save(tmp_path / name)
+    code, out, err = run(tmp_path / name, "plan", "--format", "svg")
+    assert (code, out, err) == (0, f"{tmp_path}/figures/{stem}.svg\n", "")
+    assert "learning-rate multiplier" in (tmp_path / "figures" / f"{stem}.svg").read_text()
+
+
+def test_json_that_is_no_plan_is_one_line(refused, fisher):
+    assert refused(fisher.with_suffix(".json"), "plan") == (
+        f"'{fisher.with_suffix('.json')}' is no plan. Make one: spectra plan MODEL -o plan.yaml"
+    )
+
+
 @pytest.mark.parametrize("figure", ["fisher-by-layer", "fisher-vs-alpha", "loss-surface"])
 def test_another_process_draws_these_to_the_same_bytes(run, folder, fisher, surface, tmp_path, figure):
     arguments = {"fisher-by-layer": [fisher], "fisher-vs-alpha": [folder, "--fisher", fisher], "loss-surface": [surface]}
@@ -251,17 +273,19 @@ MADE_BY = {
     "a result folder": "spectra analyze MODEL --output DIR",
     "a Fisher file (.safetensors)": "spectra fisher MODEL --data FILE -o fisher.safetensors",
     "a loss surface (.npz)": "spectra surface MODEL --data FILE --fisher fisher.safetensors -o surface.npz",
+    "a plan (.yaml)": "spectra plan MODEL -o plan.yaml",
 }
 
 
 @pytest.mark.parametrize(
     ("figure", "what", "wrong"),
     [
-        ("esd", "a result folder", ("fisher", "surface")),
+        ("esd", "a result folder", ("fisher", "surface", "planned")),
         ("alpha-by-depth", "a result folder", ("fisher", "surface")),
         ("fisher-vs-alpha", "a result folder", ("fisher", "surface")),
         ("fisher-by-layer", "a Fisher file (.safetensors)", ("folder", "surface")),
-        ("loss-surface", "a loss surface (.npz)", ("folder", "fisher")),
+        ("loss-surface", "a loss surface (.npz)", ("folder", "fisher", "planned")),
+        ("plan", "a plan (.yaml)", ("folder", "fisher", "surface")),
     ],
 )
 def test_the_wrong_source_is_one_line_that_says_which_one_the_figure_wants(refused, request, figure, what, wrong):
@@ -316,3 +340,18 @@ def test_the_help_names_every_figure_and_aggregate_and_stays_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "matplotlib", "numpy", "scipy", "pandas", "safetensors"} & set(done.stderr.split())
     assert all(word in done.stdout for word in [*FIGURES.split(", "), *Aggregate])
+
+
+def test_a_log_of_tempbalance_is_drawn_while_it_is_written(run, tmp_path):
+    header = ScaleLogHeader(policy={"name": "test"}, units={"blocks.0": ("a",), "blocks.1": ("b",)}, model="Tiny", version="0")
+    log = ScaleLog(tmp_path / "run.jsonl", header)
+    for step in range(3):
+        numbers = {"blocks.0": 2.0 + step, "blocks.1": 3.0}
+        numbers_of_step = {"scores": numbers, "scales": numbers, "num_measured": 2, "target": "learning_rate"}
+        log.append(ScaleRecord(step=step, seconds=0.1, share=0.01, **numbers_of_step))
+    with log.path.open("ab") as file:
+        file.write(b'{"step": 3, "sec')
+    code, _, err = run(log.path, "tempbalance-trajectory", "--format", "png")
+    assert code == 0
+    assert "line 5 is no record" in err
+    assert (tmp_path / "figures" / "tempbalance-trajectory.png").read_bytes().startswith(MAGIC["png"])

@@ -76,7 +76,7 @@ def test_every_setting_says_what_it_means():
         ({"max_fingers": 5}, "belongs to xmin 'clip'"),
         ({"xmin_pos": 3.0}, "belongs to xmin 'median'"),
         ({"mp_fit": "yes"}, "True or False"),
-        ({"min_tail": 3}, "unknown setting"),
+        ({"small_sample_rule": True}, "unknown setting"),
         ({"mpfit": True}, "Did you mean 'mp_fit'"),
         ({"window_rows": 30}, "window_rows belongs to subsample 'farms', which nobody asked for"),
         ({"window_aspect": 2.0}, "belongs to subsample 'farms'"),

@@ -169,9 +169,9 @@ def plans(draw):
     )
 
 
-@given(plans())
-def test_what_was_saved_comes_back(tmp_path_factory, plan):
-    file = tmp_path_factory.mktemp("plans") / "plan.json"
+@given(plans(), st.sampled_from(["json", "yaml"]))
+def test_what_was_saved_comes_back(tmp_path_factory, plan, suffix):
+    file = tmp_path_factory.mktemp("plans") / f"plan.{suffix}"
     plan.save(file)
     assert load_dropout_plan(file) == plan
     assert list(load_dropout_plan(str(file)).rates) == list(plan.rates)

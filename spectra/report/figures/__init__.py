@@ -6,7 +6,9 @@ from spectra.report.figures.fisher_by_layer import fisher_by_layer
 from spectra.report.figures.fisher_vs_alpha import fisher_vs_alpha
 from spectra.report.figures.layer_pairs import LayerPair, pair_layers
 from spectra.report.figures.loss_surface import loss_surface
+from spectra.report.figures.plan import plan
 from spectra.report.figures.style import write
+from spectra.report.figures.tempbalance_trajectory import tempbalance_trajectory
 
 __all__ = [
     # of a report
@@ -15,6 +17,10 @@ __all__ = [
     "fisher_by_layer", "fisher_vs_alpha", "pair_layers", "LayerPair",
     # of a loss surface
     "loss_surface",
+    # of a plan
+    "plan",
+    # of a training run
+    "tempbalance_trajectory",
     # files
     "write",
 ]  # fmt: skip

@@ -1,0 +1,161 @@
+"""``spectra plan MODEL --policy P -o plan.yaml``: one number per unit of a model, to be read, edited and applied."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spectra.cli.progress import progress_bar
+from spectra.cli.setting_flags import GroupedCommand
+
+if TYPE_CHECKING:
+    from spectra.policies.dropout_plan import DropoutPlan
+    from spectra.policies.plan import Plan
+
+_FEW = 20  # rows that one looks at
+
+_EXAMPLES = """\b
+Examples:
+  spectra plan demo -o plan.yaml
+  spectra plan report --policy tempbalance --preset emnlp2024-glue --s-above 1 -o plan.yaml
+  spectra plan ./my-model --policy alphapruning --sparsity 0.5 -o plan.yaml
+  spectra plan ./my-model --policy adapter-rank --mean-rank 8 -o plan.yaml
+  spectra plan fisher.safetensors --policy guided-dropout --p-upper 0.2 -o plan.yaml"""
+
+_SCALES, _SPARSITY, _RANKS, _DROPOUT, _ALL = (
+    "Learning rates and weight decays (tempbalance, alphadecay)",
+    "Sparsities (alphapruning)",
+    "Adapter ranks (adapter-rank)",
+    "Drop probabilities (guided-dropout)",
+    "Options of several policies",
+)
+# Heading, option, type, metavar, meaning. Which policy has which the policies know themselves; defaults are the preset's.
+_POLICY_OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
+    (_SCALES, "map", str, "M", "From scores to multipliers: sigmoid, linear, sqrt, log2 or rank."),
+    (_SCALES, "r-min", float, "X", "For linear and rank: multiplier of the lowest score."),
+    (_SCALES, "r-max", float, "X", "For linear and rank: multiplier of the highest score."),
+    (_SCALES, "s-below", float, "X", "For sigmoid: width below the mean score, in powers of ten."),
+    (_SCALES, "s-above", float, "X", "For sigmoid: width above the mean score."),
+    (_SCALES, "tau", float, "X", "For sigmoid: steepness."),
+    (_SCALES, "normalize", str, "N", "Mean of the multipliers that becomes 1: none, arithmetic or geometric."),
+    (_SPARSITY, "sparsity", float, "S", "Share of all weights that is set to zero."),
+    (_SPARSITY, "epsilon", float, "X", "How far shares go apart before they are scaled: 1 - X to 1 + X."),
+    (_SPARSITY, "allocation", str, "A", "alpha, or a control: uniform or reversed."),
+    (_RANKS, "mean-rank", float, "R", "As many parameters as a rank of R for every layer.  [default: 8]"),
+    (_RANKS, "budget", int, "N", "Or that number of parameters itself."),
+    (_RANKS, "max-rank", int, "R", "Largest rank of a layer."),
+    (_DROPOUT, "p-upper", float, "P", "Probability of the lowest score."),
+    (_DROPOUT, "p-lower", float, "P", "Probability of the highest score."),
+    (_DROPOUT, "rule", str, "R", "From scores to probabilities: rank, linear or log."),
+    (_DROPOUT, "mean-p", float, "P", "Mean that the probabilities shall have."),
+    (_DROPOUT, "control", str, "C", "A control instead: uniform, mean-matched, per-type, shuffled, reversed or none."),
+    (_DROPOUT, "seed", int, "N", "Of the control shuffled."),
+    (_DROPOUT, "aggregate", str, "A", "How parameters become one score."),
+    (_ALL, "metric", str, "COLUMN", "What layers are scored by: alpha, stable_rank, ..."),
+    (_ALL, "unit", str, "U", "What gets one number: block or layer."),
+)
+
+
+class _PlanCommand(GroupedCommand):
+    option_groups = {  # noqa: RUF012 - a constant
+        **{name.replace("-", "_"): heading for heading, name, *_ in _POLICY_OPTIONS},
+        **dict.fromkeys(("include", "exclude"), _ALL),
+    }
+
+
+def _with_policy_options(command: Any) -> Any:
+    for name, meaning in (
+        ("exclude", "Leave out layers, or sites, whose name matches."),
+        ("include", "Only those that match."),
+    ):
+        command = click.option(f"--{name}", multiple=True, metavar="GLOB", help=f"{meaning} Repeatable.")(command)
+    for _, name, kind, metavar, meaning in reversed(_POLICY_OPTIONS):
+        command = click.option(f"--{name}", type=kind, metavar=metavar, help=meaning)(command)
+    return command
+
+
+@click.command(cls=_PlanCommand, epilog=_EXAMPLES)
+@click.argument("model", required=False)
+@click.option(
+    "--policy",
+    default="tempbalance",
+    metavar="P",
+    show_default=True,
+    help="tempbalance, alphadecay, alphapruning, adapter-rank or guided-dropout.",
+)
+@click.option("--preset", metavar="NAME", help="Named set of the policy's options.  [default: recommended, where there is one]")
+@click.option("--fisher", type=click.Path(path_type=Path), metavar="FILE", help="For adapter-rank and guided-dropout.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="The plan: .yaml, .yml or .json.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no hints.")
+@click.option("--no-color", is_flag=True, help="No colour; NO_COLOR does the same.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
+@_with_policy_options
+def plan(
+    model: str | None,
+    *,
+    policy: str,
+    preset: str | None,
+    fisher: Path | None,
+    output: Path | None,
+    force: bool,
+    quiet: bool,
+    no_color: bool,
+    debug: bool,
+    **options: Any,
+) -> int:
+    """Plan one number per unit of a model: a learning rate, weight decay, sparsity, adapter rank or drop probability.
+
+    MODEL is a result folder of 'spectra analyze', whose numbers are used; or a checkpoint, a hub id or 'demo', which is
+    analysed as the policy asks for. For guided-dropout it is the file of 'spectra fisher'. The plan is a text file that may be
+    edited.
+    """
+    from spectra.policies.plan import plan as make
+    from spectra.policies.plan_file import check_free
+
+    if output is not None:
+        check_free(output, force=force)
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
+    with progress_bar("layers", hidden=quiet or not sys.stderr.isatty()) as advance:
+        made = make(
+            model,
+            fisher,
+            policy=policy,
+            preset=preset,
+            progress=lambda progress: advance(progress.num_done, progress.num_layers),
+            **given,
+        )
+    if output is not None:
+        made.save(output, force=force)
+    _print(made, no_color=no_color)
+    if not quiet:
+        print(_next_step(made, output), file=sys.stderr)
+    return 0
+
+
+def _print(made: Plan | DropoutPlan, *, no_color: bool) -> None:
+    from spectra.cli.console import console
+    from spectra.report.plan_table import plan_table
+
+    out = console(no_color=no_color)
+    headline, conclusion = str(made).split("\n")
+    out.print(headline + "\n", markup=False)
+    out.print(plan_table(made, width=out.width, max_rows=_FEW))
+    out.print("\n" + conclusion, markup=False)
+    for note in getattr(made, "notes", ()):
+        print(f"Note: {note}.", file=sys.stderr)
+
+
+def _next_step(made: Plan | DropoutPlan, output: Path | None) -> str:
+    if output is None:
+        return "Keep the plan, to edit and apply it: -o plan.yaml"
+    apply = {
+        "sparsity": f"spectra prune MODEL --plan {output} -o OUT",
+        "adapter_rank": f'peft.LoraConfig(**spectra.load_plan("{output}").lora_arguments())',
+    }
+    in_training = f"in training, as the first lines of '{output}' say"
+    how = apply.get(getattr(made, "target", ""), in_training)
+    return f"Plan in '{output}'. See it: spectra plot {output} plan. Apply it: {how}"

@@ -1,0 +1,71 @@
+"""The rows a plan is made of: those of a report that exists, or those of an analysis under the policy's own settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectra.results.report import Report
+from spectra.results.settings import AnalysisSettings
+from spectra.results.store import PROGRESS, load
+from spectra.results.writing import REPORT
+
+if TYPE_CHECKING:
+    from spectra.sources.open import Model
+
+Progress = Callable[[Any], None]
+
+# Settings that change the metrics of a row. What is left: which rows there are (a policy chooses among them itself), further
+# columns, and the arithmetic, whose float32 changes alpha by 1e-6.
+_CHANGE_METRICS = (
+    "split_fused", "split_heads", "moe", "conv_mode", "lora", "conv_norm", "normalize", "subsample", "window_rows",
+    "window_aspect", "windows_per_side", "xmin", "xmin_pos", "num_tail", "max_fingers", "finger_threshold", "min_evals",
+    "inverse", "min_tail", "evals_threshold", "small_sample_rule",
+)  # fmt: skip
+
+
+def planned_report(
+    model: Report | Model, analysis: Mapping[str, Any], progress: Progress | None = None
+) -> tuple[Report, tuple[str, ...]]:
+    """Find the rows for a plan.
+
+    Args:
+        model: A report, or its result folder: its rows are used as they are. Anything else that ``spectra.analyze`` takes is
+            analysed.
+        analysis: Settings that the policy asks for: a profile and changes to it.
+        progress: As in ``spectra.analyze``.
+
+    Returns:
+        The report, and a note that names the settings in which a given one differs from those asked for.
+    """
+    from spectra.diagnose.profiles import resolve_settings
+
+    found = _given_report(model)
+    if found is not None:
+        asked = resolve_settings(**{"profile": "default", **analysis})
+        return found, _differences(found.settings, asked)
+    from spectra.diagnose.analyze import analyze
+
+    return analyze(model, progress=progress, **analysis), ()  # type: ignore[arg-type] # no report, as it is none
+
+
+def _given_report(model: Report | Model) -> Report | None:
+    if isinstance(model, Report):
+        return model
+    if isinstance(model, str | os.PathLike) and any((Path(model).expanduser() / name).is_file() for name in (REPORT, PROGRESS)):
+        return load(model)  # an unfinished run is refused there
+    return None
+
+
+def _differences(settings: AnalysisSettings, asked: AnalysisSettings) -> tuple[str, ...]:
+    """Say in one sentence which settings differ; a window that the policy leaves open differs from none."""
+    pairs = {name: (getattr(settings, name), getattr(asked, name)) for name in _CHANGE_METRICS}
+    different = {
+        name: pair for name, pair in pairs.items() if pair[0] != pair[1] and not (name == "window_rows" and pair[1] is None)
+    }
+    if not different:
+        return ()
+    words = ", ".join(f"{name} {has!r} instead of {wants!r}" for name, (has, wants) in different.items())
+    return (f"the report was made with other settings than the policy asks for: {words}",)

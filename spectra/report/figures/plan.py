@@ -1,0 +1,168 @@
+"""A plan along the depth of its model: what each unit gets, under the score that it was made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from spectra.policies.drop_controls import DropControl
+from spectra.policies.dropout_plan import DropoutPlan
+from spectra.policies.plan import NOUNS, Plan
+from spectra.report.figures.depth import Place, name_the_depths, places
+from spectra.report.figures.series import add_legend, aspect, draw_along_depth, look
+from spectra.report.figures.style import COLORS, COLUMN_WIDTH, TEXT_WIDTH, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SCORE_PANEL = 0.38  # height over column width
+_WITHOUT_SCORE = "hollow: no score"
+_LOG_FROM = 100.0  # scores that span more than this are drawn on a logarithmic axis: Fisher scores do
+_MULTIPLIERS = ("learning_rate", "weight_decay")
+
+
+@dataclass(frozen=True)
+class _Unit:
+    role: str
+    place: Place
+    value: float
+    score: float  # NaN without one
+
+
+def plan(planned: Plan | DropoutPlan, *, wide: bool = False) -> Figure:
+    """Draw the number of every unit against its depth, and over it the score that it was made of.
+
+    A unit stands where its first layer stands; a drop probability where its dropout site does. Where a model is one stack of
+    blocks with a unit each, numbers are drawn from the line that changes nothing; otherwise units of one kind are one series.
+    Hollow units have no score.
+
+    Args:
+        planned: Any plan.
+        wide: Text width instead of column width.
+
+    Returns:
+        The figure; of one panel where no unit has a score.
+    """
+    units, depth_label = _sites(planned) if isinstance(planned, DropoutPlan) else _units(planned)
+    roles = list(dict.fromkeys(unit.role for unit in units))
+    with_scores = any(not math.isnan(unit.score) for unit in units)
+    with style():
+        figure, axes, above = _panels(roles, wide=wide, with_scores=with_scores)
+        unchanged = 1.0 if isinstance(planned, Plan) and planned.target in _MULTIPLIERS else 0.0
+        axes.axhline(unchanged, color="0.6", linewidth=0.6, linestyle=(0, (4, 2)), zorder=1)
+        axes.yaxis.get_major_locator().set_params(integer=isinstance(planned, Plan) and planned.target == "adapter_rank")
+        if len(roles) > 1:
+            _draw_series(axes, units, [unit.value for unit in units])
+        else:
+            _draw_stems(axes, units, unchanged)
+        if above is not None:
+            _draw_scores(above, units)
+            above.set_ylabel(_score_label(planned))
+        hollow = above is not None and any(math.isnan(unit.score) for unit in units)
+        axes.set_xlabel(depth_label + (f"\n({_WITHOUT_SCORE})" if hollow else ""))
+        axes.set_ylabel("drop probability" if isinstance(planned, DropoutPlan) else NOUNS[planned.target])
+        name_the_depths(axes, [unit.place for unit in units])
+        figure.axes[0].set_title(_title(planned), loc="left", parse_math=False)
+        if len(roles) > 1:
+            add_legend(figure, axes, wide=wide)
+    return figure
+
+
+def _units(planned: Plan) -> tuple[list[_Unit], str]:
+    layers = list(planned.by_layer())
+    placed, depth_label = places(layers)
+    place_of = dict(zip(layers, placed, strict=True))
+    units = [
+        _Unit(
+            _role(unit, [place_of[layer] for layer in members]),
+            place_of[members[0]],
+            planned.values[unit],
+            planned.scores.get(unit, math.nan),
+        )
+        for unit, members in planned.members.items()
+    ]
+    return units, depth_label
+
+
+def _sites(planned: DropoutPlan) -> tuple[list[_Unit], str]:
+    placed, depth_label = places(list(planned.rates))
+    units = [
+        _Unit(planned.roles[name], place, rate, planned.scores.get(name, math.nan))
+        for (name, rate), place in zip(planned.rates.items(), placed, strict=True)
+    ]
+    return units, depth_label
+
+
+def _role(unit: str, members: Sequence[Place]) -> str:
+    """Name what the layers of a unit have in common within their block; nothing for a whole block."""
+    if members[0].is_end:
+        return unit
+    parts = [place.role.split(".") for place in members]
+    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, zip(*parts, strict=False))]
+    return ".".join(part for part in shared if not part.isdigit())
+
+
+def _panels(roles: Sequence[str], *, wide: bool, with_scores: bool) -> tuple[Figure, Any, Any]:
+    """Make the axes of the values and, over it, that of the scores."""
+    from matplotlib.figure import Figure
+
+    height = aspect(roles, wide=wide) if len(roles) > 1 else 0.6
+    total = height + _SCORE_PANEL * with_scores
+    figure = Figure(figsize=(TEXT_WIDTH if wide else COLUMN_WIDTH, COLUMN_WIDTH * total), layout="constrained")
+    if not with_scores:
+        return figure, figure.add_subplot(), None
+    above, axes = figure.subplots(2, 1, sharex=True, height_ratios=[_SCORE_PANEL, 0.6])
+    return figure, axes, above
+
+
+def _draw_scores(axes: Any, units: Sequence[_Unit]) -> None:
+    scores = [unit.score for unit in units if not math.isnan(unit.score)]
+    if min(scores) > 0.0 and max(scores) / min(scores) > _LOG_FROM:
+        axes.set_yscale("log")
+    _draw_series(axes, units, [unit.score for unit in units])
+    axes.tick_params(labelbottom=False)
+
+
+def _draw_series(axes: Any, units: Sequence[_Unit], values: Sequence[float]) -> None:
+    for number, role in enumerate(dict.fromkeys(unit.role for unit in units)):
+        inside = [i for i, unit in enumerate(units) if unit.role == role]
+        draw_along_depth(
+            axes,
+            *look(number),
+            role or "block",
+            [units[i].place for i in inside],
+            [values[i] for i in inside],
+            bars=[(math.nan, math.nan)] * len(inside),
+            hollow=[_hollow(units)[i] for i in inside],
+        )
+
+
+def _hollow(units: Sequence[_Unit]) -> list[bool]:
+    """Say which units have no score where others have one."""
+    without = [math.isnan(unit.score) for unit in units]
+    return [False] * len(units) if all(without) else without
+
+
+def _draw_stems(axes: Any, units: Sequence[_Unit], start: float) -> None:
+    depths, values = [unit.place.depth for unit in units], [unit.value for unit in units]
+    fills = ["white" if hollow else COLORS[0] for hollow in _hollow(units)]
+    axes.vlines(depths, start, values, color=COLORS[0], linewidth=1.2, alpha=0.6, zorder=2)
+    axes.scatter(depths, values, s=14, facecolors=fills, edgecolors=COLORS[0], linewidths=0.8, zorder=3)
+
+
+def _score_label(planned: Plan | DropoutPlan) -> str:
+    if isinstance(planned, DropoutPlan):
+        return "Fisher score"
+    metric = str(planned.settings.get("metric", "score"))
+    return r"exponent $\alpha$" if metric == "alpha" else metric.replace("_", " ")
+
+
+def _title(planned: Plan | DropoutPlan) -> str:
+    if isinstance(planned, DropoutPlan):
+        policy = "guided-dropout" + (f" ({planned.control})" if planned.control != DropControl.GUIDED else "")
+    else:
+        policy = planned.policy
+    return f"{planned.model}, {policy}" if planned.model else policy
