@@ -8,12 +8,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import fisher_pass, fit, guided_dropout, imports, limit, machine, toolbox, truncated, whole_model
+from benchmarks import (
+    fisher_pass,
+    fit,
+    guided_dropout,
+    imports,
+    limit,
+    machine,
+    tempbalance_update,
+    toolbox,
+    truncated,
+    whole_model,
+)
 from benchmarks.answers import AnswersDifferError
 from benchmarks.measure import ChildError, use_few_cores
 from benchmarks.table import Comparison, print_table
 
-NAMES = ("imports", "fit", "limit", "whole", "toolbox", "fisher", "dropout", "truncated")
+NAMES = ("imports", "fit", "limit", "whole", "toolbox", "fisher", "dropout", "tempbalance", "truncated")
 DEFAULT_NAMES = NAMES[:-1]  # the last one installs an older powerlaw where there is none
 
 
@@ -66,6 +77,8 @@ def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | No
             dropout_rows, dropout_lines = guided_dropout.run(repeats)
             rows += dropout_rows
             lines += dropout_lines
+        if "tempbalance" in names:
+            rows += tempbalance_update.run(repeats)
         if "truncated" in names:
             rows += truncated.run(repeats, powerlaw15)
     if rows:

@@ -87,10 +87,12 @@ def modules_after(code):
         "from spectra.cli.main import main; main(['analyze', '--help'])",
         "from spectra.cli.main import main; main(['fisher', '--help'])",
         "from spectra.cli.main import main; main(['surface', '--help'])",
+        "from spectra.cli.main import main; main(['plan', '--help'])",
         "from spectra.cli.main import main; main(['plot', '--help'])",
+        "from spectra.cli.main import main; main(['prune', '--help'])",
         "import spectra; spectra.fisher, spectra.training",
     ],
-    ids=["import", "help", "analyze help", "fisher help", "surface help", "plot help", "packages"],
+    ids=["import", "help", "analyze help", "fisher help", "surface help", "plan help", "plot help", "prune help", "packages"],
 )
 def test_importing_and_helping_stay_light(code):
     heavy = {"torch", "transformers", "matplotlib", "pandas", "scipy", "numpy", "safetensors", "huggingface_hub"}

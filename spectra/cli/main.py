@@ -17,7 +17,9 @@ import click
 from spectra._version import __version__
 from spectra.cli.analyze import analyze
 from spectra.cli.fisher import fisher
+from spectra.cli.plan import plan
 from spectra.cli.plot import plot
+from spectra.cli.prune import prune
 from spectra.cli.surface import surface
 from spectra.errors import SpectraError
 
@@ -39,12 +41,15 @@ def app(debug: bool) -> None:
     Try it on a small real model:  spectra analyze demo
     Make a figure of a report:     spectra plot report alpha-by-depth
     Measure the Fisher on texts:   spectra fisher ./my-model --data texts.txt -o fisher.safetensors
+    Turn either into a plan:       spectra plan ./my-model --policy tempbalance -o plan.yaml
     """
 
 
 app.add_command(analyze)
 app.add_command(fisher)
+app.add_command(plan)
 app.add_command(plot)
+app.add_command(prune)
 app.add_command(surface)
 
 

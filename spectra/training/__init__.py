@@ -1,4 +1,4 @@
-"""Diagnostics at work in training: rates and noise set in a model by name, and callbacks for trainers."""
+"""Diagnostics at work in training: multipliers, rates and noise set by name, and callbacks for trainers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,25 @@ if TYPE_CHECKING:
     from spectra.training.drop_sites import apply_rates
     from spectra.training.gaussian import GaussianDropout, apply_gaussian, gaussian_dropout
     from spectra.training.guided_dropout import GuidedDropout, GuidedDropoutCallback
+    from spectra.training.lr_scale import OptimizerScale
     from spectra.training.neuron_dropout import apply_neuron_rates, channel_dropout
+    from spectra.training.parameter_groups import build_parameter_groups, parameter_units, split_parameter_groups
+    from spectra.training.tempbalance import TempBalance
+    from spectra.training.tempbalance_callback import TempBalanceCallback, split_by_policy
+    from spectra.training.tempbalance_config import TempBalanceConfig
     from spectra.training.verify_dropout import verify_sites
 
 __all__ = [
+    # balanced learning rates and weight decays
+    "TempBalance",
+    "TempBalanceCallback",
+    "TempBalanceConfig",
+    "split_by_policy",
+    # multipliers by hand
+    "OptimizerScale",
+    "build_parameter_groups",
+    "parameter_units",
+    "split_parameter_groups",
     # guided dropout
     "GuidedDropout",
     "GuidedDropoutCallback",
@@ -27,6 +42,14 @@ __all__ = [
 ]
 
 _HOME = {
+    "TempBalance": "spectra.training.tempbalance",
+    "TempBalanceCallback": "spectra.training.tempbalance_callback",
+    "TempBalanceConfig": "spectra.training.tempbalance_config",
+    "split_by_policy": "spectra.training.tempbalance_callback",
+    "OptimizerScale": "spectra.training.lr_scale",
+    "build_parameter_groups": "spectra.training.parameter_groups",
+    "parameter_units": "spectra.training.parameter_groups",
+    "split_parameter_groups": "spectra.training.parameter_groups",
     "GaussianDropout": "spectra.training.gaussian",
     "apply_gaussian": "spectra.training.gaussian",
     "apply_neuron_rates": "spectra.training.neuron_dropout",

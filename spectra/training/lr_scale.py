@@ -1,0 +1,281 @@
+"""Multipliers of learning rates and weight decays by unit, at work inside ``optimizer.step()`` only.
+
+Written into a group's learning rate, a multiplier compounds: ``StepLR``, ``CosineAnnealingLR`` and others compute the next
+value from the one they find. Here a hook before the step multiplies, and one after it puts the scheduler's value back, bit for
+bit. So any scheduler goes on as if nothing were there, a step that mixed precision leaves out needs no care, and checkpoints
+hold the scheduler's values.
+
+Two limits. If ``step()`` raises an error and the run goes on, whatever of ours runs next (the next step, ``set``, ``restore``,
+loading) puts the values back first, and ``state_dict`` holds them; but a scheduler that makes a step *before* that finds the
+multiplied ones. ``with scale.applied(): optimizer.step()`` does not have this hole. And where an optimizer's ``step`` calls
+that of its parent class, it finds the scheduler's values again once the parent has returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from spectra.errors import InputError
+from spectra.policies.drop_prob import chosen
+from spectra.training.parameter_groups import BASE, UNIT, unwrapped_optimizer
+from spectra.training.scale_checks import (
+    checked_scales,
+    refuse_meaningless_product,
+    refuse_missing_decay,
+    refuse_other_split,
+    refuse_other_units,
+    refuse_unscalable,
+    separate_tensors,
+)
+
+STATE_VERSION = 1
+
+LEARNING_RATE, WEIGHT_DECAY = TARGETS = ("learning_rate", "weight_decay")
+
+_KEYS = {LEARNING_RATE: "lr", WEIGHT_DECAY: "weight_decay"}  # in a parameter group
+
+
+@dataclass(frozen=True)
+class _TensorValue:
+    """A value that is a tensor, its multiplier, and where the scheduler's value is kept while they are multiplied."""
+
+    value: Tensor
+    factor: Tensor
+    saved: Tensor
+
+
+class OptimizerScale:
+    """Multiplies learning rates and weight decays of an optimizer's groups by unit while it makes a step.
+
+    Groups without the name of a unit, those that are added later among them, keep their values. Learning rates that are
+    tensors, as of compiled and captured steps, are changed in place, and so are their multipliers: a captured step follows
+    :meth:`set`. Weight decays are numbers, which a captured step keeps.
+
+    Args:
+        optimizer: With groups that are split by unit; or accelerate's wrapper of one.
+
+    Attributes:
+        units: Names of the units that have a group, in the order of the groups.
+
+    Raises:
+        InputError: No torch optimizer, one that has such a controller already, groups that are not split by unit, or a group
+            without a learning rate.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.ones(1))
+        >>> optimizer = torch.optim.SGD([{"params": [weight], UNIT: "layer.0"}], lr=0.25)
+        >>> OptimizerScale(optimizer).set({"layer.0": 2.0})
+        >>> weight.grad = torch.ones(1)
+        >>> optimizer.step()
+        >>> weight.item(), optimizer.param_groups[0]["lr"]
+        (0.5, 0.25)
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = inner = unwrapped_optimizer(optimizer)
+        self.units = tuple(dict.fromkeys(group[UNIT] for group in inner.param_groups if group.get(UNIT, BASE) != BASE))
+        refuse_unscalable(inner, self.units)
+        hooks = inner._optimizer_step_pre_hooks.values()
+        if any(isinstance(getattr(hook, "__self__", None), OptimizerScale) for hook in hooks):
+            raise InputError(
+                "optimizer: an OptimizerScale is at work on it. Set both targets with that one, or remove() it first."
+            )
+        self._scales = {target: dict.fromkeys(self.units, 1.0) for target in TARGETS}
+        self._keeps_product = False
+        self._saved: list[tuple[dict[str, Any], str, Any]] = []  # while multiplied: group, key, the scheduler's value
+        self._is_held = False  # by apply(): the hooks leave things alone
+        self._tensors: dict[tuple[int, str], _TensorValue] = {}  # by id of the group, and key
+        separate_tensors(inner.param_groups, _KEYS.values())
+        self._handles = [
+            inner.register_step_pre_hook(self._before_step),
+            inner.register_step_post_hook(self._after_step),
+            inner.register_state_dict_post_hook(self._with_own_values),
+            inner.register_load_state_dict_pre_hook(self._before_loading),
+            inner.register_load_state_dict_post_hook(self._after_loading),
+        ]
+
+    def set(self, scales: Mapping[str, float], *, target: str = LEARNING_RATE, keep_lr_times_wd: bool = False) -> None:
+        """Set the multipliers from the next step on.
+
+        Args:
+            scales: Multiplier by unit; 1 for units that are not named.
+            target: ``learning_rate``, whose multipliers are above 0, or ``weight_decay``, where 0 is one as well.
+            keep_lr_times_wd: Divide weight decays by the multiplier of the learning rate. For decoupled decay, which works with
+                the product of the two.
+
+        Raises:
+            InputError: An unknown target or unit, numbers that are no multipliers, an optimizer without weight decay, or
+                ``keep_lr_times_wd`` where it means nothing. Nothing is changed then.
+        """
+        chosen(target, TARGETS, "target")
+        checked = checked_scales(scales, self.units, allow_zero=target == WEIGHT_DECAY)
+        if target == WEIGHT_DECAY:
+            refuse_missing_decay(self._optimizer)
+        if keep_lr_times_wd:
+            refuse_meaningless_product(self._optimizer, target == LEARNING_RATE)
+        with self._changing():
+            self._scales[target] = checked
+            if target == LEARNING_RATE:
+                self._keeps_product = keep_lr_times_wd
+
+    def scales(self, target: str = LEARNING_RATE) -> dict[str, float]:
+        """Return the multiplier of every unit.
+
+        Args:
+            target: ``learning_rate`` or ``weight_decay``.
+
+        Returns:
+            In the order of ``units``.
+
+        Raises:
+            InputError: An unknown target.
+        """
+        return dict(self._scales[chosen(target, TARGETS, "target")])
+
+    def apply(self) -> None:
+        """Multiply now, until :meth:`restore`: for engines that make a step without the optimizer's hooks."""
+        if not self._is_held:
+            self._put_back()
+            self._is_held = True
+            self._multiply()
+
+    def restore(self) -> None:
+        """Put the scheduler's values back; without multiplied ones nothing happens."""
+        self._is_held = False
+        self._put_back()
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Multiply inside a ``with`` block, which ends with the scheduler's values whatever happens in it.
+
+        Yields:
+            Nothing.
+        """
+        was_held = self._is_held
+        self.apply()
+        try:
+            yield
+        finally:
+            if not was_held:
+                self.restore()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the multipliers by target and unit, as plain values that JSON can hold."""
+        scales = {target: dict(of_units) for target, of_units in self._scales.items()}
+        return {"version": STATE_VERSION, "scales": scales, "keep_lr_times_wd": self._keeps_product}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Take the multipliers of another run.
+
+        Args:
+            state: Of its ``state_dict``.
+            strict: Refuse a state of other units. Else units that are gone are left out, and new ones have multiplier 1.
+
+        Raises:
+            InputError: Another version, other units if strict, or numbers that are no multipliers. Nothing is changed then.
+        """
+        if state.get("version") != STATE_VERSION:
+            raise InputError(
+                f"state: of version {state.get('version')!r}, this is {STATE_VERSION}. Start with new multipliers."
+            )
+        loaded = {}
+        for target in TARGETS:
+            of_units = state["scales"][target]
+            if strict:
+                refuse_other_units(of_units, self.units)
+            fitting = {unit: of_units[unit] for unit in self.units if unit in of_units}
+            loaded[target] = checked_scales(fitting, self.units, allow_zero=target == WEIGHT_DECAY)
+        with self._changing():
+            self._scales = loaded
+            self._keeps_product = bool(state["keep_lr_times_wd"])
+
+    def remove(self) -> None:
+        """Put the scheduler's values back and leave the optimizer alone; its groups stay split."""
+        self.restore()
+        for handle in self._handles:
+            handle.remove()
+
+    def _factor(self, group: Mapping[str, Any], target: str) -> float:
+        unit = group.get(UNIT, BASE)
+        factor = self._scales[target].get(unit, 1.0)
+        if target == WEIGHT_DECAY and self._keeps_product:
+            factor /= self._scales[LEARNING_RATE].get(unit, 1.0)
+        return factor
+
+    @torch.no_grad()
+    def _multiply(self) -> None:
+        for group in self._optimizer.param_groups:
+            for target, key in _KEYS.items():
+                value = group.get(key)
+                if isinstance(value, Tensor):
+                    kept = self._tensor_value(group, key, self._factor(group, target))
+                    kept.saved.copy_(value)
+                    value.mul_(kept.factor)
+                    self._saved.append((group, key, kept.saved))
+                elif value:  # None and zero: there is nothing to multiply
+                    self._saved.append((group, key, value))
+                    group[key] = value * self._factor(group, target)
+
+    def _tensor_value(self, group: dict[str, Any], key: str, factor: float) -> _TensorValue:
+        kept = self._tensors.get((id(group), key))
+        if kept is None or kept.value is not group[key]:
+            value = group[key]
+            kept = _TensorValue(value, factor=torch.full_like(value, factor), saved=torch.empty_like(value))
+            self._tensors[id(group), key] = kept
+        return kept
+
+    @torch.no_grad()
+    def _put_back(self) -> None:
+        while self._saved:
+            group, key, value = self._saved.pop()
+            if isinstance(value, Tensor):
+                group[key].copy_(value)
+            else:
+                group[key] = value
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let multipliers be changed while nothing is multiplied, and bring them into force where they are held."""
+        self._put_back()
+        yield
+        for group in self._optimizer.param_groups:
+            for target, key in _KEYS.items():
+                if (id(group), key) in self._tensors:
+                    self._tensors[id(group), key].factor.fill_(self._factor(group, target))
+        if self._is_held:
+            self._multiply()
+
+    def _before_step(self, *_: object) -> None:
+        if not self._is_held:
+            self._put_back()  # of a step that raised an error
+            self._multiply()
+
+    def _after_step(self, *_: object) -> None:
+        if not self._is_held:
+            self._put_back()
+
+    def _with_own_values(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+        """Replace multiplied values in a state dict by the scheduler's."""
+        own = {(id(group), key): value for group, key, value in self._saved}
+        for group, packed in zip(optimizer.param_groups, state_dict["param_groups"], strict=True):
+            for key in _KEYS.values():
+                if (id(group), key) in own:
+                    value = own[id(group), key]
+                    packed[key] = value.clone() if isinstance(value, Tensor) else value
+
+    def _before_loading(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+        refuse_other_split(optimizer.param_groups, state_dict["param_groups"])
+        self._put_back()
+
+    def _after_loading(self, optimizer: Optimizer) -> None:
+        self._tensors.clear()
+        separate_tensors(optimizer.param_groups, _KEYS.values())
+        if self._is_held:
+            self._multiply()

@@ -1,0 +1,155 @@
+"""TempBalance under transformers' ``Trainer`` and whatever is built on it, such as TRL's ``SFTTrainer``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+from spectra.errors import InputError
+from spectra.training.balanced_layers import balanced_layers
+from spectra.training.parameter_groups import parameter_units, split_parameter_groups
+from spectra.training.tempbalance import TempBalance
+from spectra.training.tempbalance_config import TempBalanceConfig, tempbalance_config
+
+LOG_FILE = "tempbalance.jsonl"
+
+
+class TempBalanceCallback(TrainerCallback, ExportableState):
+    """Balances learning rates (or weight decays) under a ``Trainer``; see :class:`~spectra.training.tempbalance.TempBalance`.
+
+    .. code-block:: python
+
+        trainer = Trainer(model, args, train_dataset=data)
+        TempBalanceCallback(policy="recommended").attach(trainer)
+        trainer.train()
+
+    ``attach`` is needed, and ``callbacks=[...]`` is not enough: the optimizer's parameter groups must be split before the
+    trainer makes the scheduler, and a callback is called after that. Multipliers and their cost appear in the trainer's log,
+    and so in whatever ``report_to`` names. Checkpoints hold the state: a run that is resumed goes on exactly.
+
+    Args:
+        config: Options; see :class:`~spectra.training.tempbalance_config.TempBalanceConfig`. The log's default is
+            ``tempbalance.jsonl`` in the trainer's output folder if ``write_log`` is set.
+        write_log: Write that file.
+        **changes: Options by name.
+
+    Attributes:
+        balance: At work since training began; ``None`` before.
+
+    Raises:
+        InputError: Options that cannot be.
+    """
+
+    def __init__(
+        self, config: TempBalanceConfig | Mapping[str, Any] | None = None, *, write_log: bool = False, **changes: Any
+    ) -> None:
+        self.config = tempbalance_config(config, **changes)
+        self.balance: TempBalance | None = None
+        self._writes_log = write_log
+        self._restored: Mapping[str, Any] | None = None
+
+    def attach(self, trainer: Any) -> TempBalanceCallback:
+        """Add this callback to a trainer, and split the parameter groups when the trainer makes its optimizer.
+
+        Args:
+            trainer: A ``Trainer`` that is not training yet. Nothing but this object is changed.
+
+        Returns:
+            The callback.
+
+        Raises:
+            InputError: The trainer has a scheduler already, which counts the groups as they are.
+        """
+        if trainer.optimizer is not None:
+            if trainer.lr_scheduler is not None:
+                raise InputError(
+                    "the trainer has a scheduler already, and its parameter groups cannot be split any more. Split them first: "
+                    "spectra.training.split_by_policy(optimizer, model), then make the scheduler."
+                )
+            split_by_policy(trainer.optimizer, trainer.model, self.config)
+        make = trainer.create_optimizer
+
+        @wraps(make)
+        def create_optimizer(*arguments: Any, **options: Any) -> Any:
+            is_new = trainer.optimizer is None
+            made = make(*arguments, **options)
+            if is_new:
+                model = arguments[0] if arguments else options.get("model")
+                split_by_policy(trainer.optimizer, trainer.model if model is None else model, self.config)
+            return made
+
+        trainer.create_optimizer = create_optimizer
+        trainer.add_callback(self)
+        # First in line, so that what it adds to a log reaches the callbacks that report it.
+        callbacks = trainer.callback_handler.callbacks
+        callbacks.insert(0, callbacks.pop())
+        return self
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: nn.Module | None = None, optimizer: Any = None, **kwargs: Any
+    ) -> None:
+        """Measure the model, and set the multipliers; in a run that is resumed, those of the checkpoint."""
+        assert model is not None
+        if self.balance is not None:
+            self.balance.remove()
+        config = self.config
+        if self._writes_log and config.log is None:
+            config = tempbalance_config(config, log=str(Path(args.output_dir) / LOG_FILE))
+        stored = self._restored or _stored(state) if state.global_step else None
+        self.balance = TempBalance(model, optimizer, config, resume=stored)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count the step, and update where that is due."""
+        if self.balance is not None:
+            self.balance.step()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Add scores, multipliers and cost to what is logged."""
+        # The summary at the end of training has no learning rate.
+        if self.balance is not None and logs is not None and "learning_rate" in logs:
+            numbers = self.balance.logs()
+            logs.update(numbers)
+            state.log_history[-1].update(numbers)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take the multipliers off the optimizer."""
+        if self.balance is not None:
+            self.balance.remove()
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        saved = self.balance.state_dict() if self.balance is not None else None
+        return {"args": {"config": self.config.to_dict(), "write_log": self._writes_log}, "attributes": {"_restored": saved}}
+
+
+def split_by_policy(
+    optimizer: Optimizer, model: nn.Module, config: TempBalanceConfig | Mapping[str, Any] | None = None, **changes: Any
+) -> None:
+    """Split an optimizer's parameter groups as TempBalance needs them, before a scheduler is made.
+
+    Args:
+        optimizer: Changed in place; its state, if any, stays.
+        model: Whose parameters it has.
+        config: Options, as for :class:`~spectra.training.tempbalance.TempBalance`.
+        **changes: Options by name.
+
+    Raises:
+        InputError: As for :class:`~spectra.training.tempbalance.TempBalance`.
+    """
+    options = tempbalance_config(config, **changes)
+    members = balanced_layers(model, options.resolved_policy).members
+    split_parameter_groups(optimizer, model, parameter_units(model, members, norms_follow=options.norms_follow))
+
+
+def _stored(state: Any) -> Mapping[str, Any] | None:
+    """What the checkpoint keeps of the callback: the trainer reads it with its own state."""
+    found = (getattr(state, "stateful_callbacks", None) or {}).get(TempBalanceCallback.__name__)
+    last = found[-1] if isinstance(found, list) and found else found
+    return last["attributes"]["_restored"] if isinstance(last, Mapping) and "attributes" in last else None

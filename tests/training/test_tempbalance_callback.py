@@ -1,0 +1,191 @@
+"""TempBalance under real trainers: split groups, exact resume, its numbers in the log, and TRL's trainer."""
+
+import json
+
+import pytest
+import torch
+
+from spectra.errors import InputError
+from spectra.results.scale_log import load_scale_log
+from spectra.training import TempBalance, TempBalanceCallback, split_by_policy
+
+SIZES = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 96}
+OPTIONS = {"policy": "emnlp2024-glue", "interval": 2}
+
+
+def bert(seed=0):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(seed)
+    model = BertForSequenceClassification(BertConfig(vocab_size=40, max_position_embeddings=16, **SIZES))
+    with torch.no_grad():
+        for number, layer in enumerate(model.bert.encoder.layer):
+            for weight in (p for p in layer.parameters() if p.dim() == 2):
+                weight *= torch.rand_like(weight) ** number
+    return model
+
+
+def data():
+    generator = torch.Generator().manual_seed(0)
+    return [{"input_ids": torch.randint(5, 40, (6,), generator=generator), "labels": n % 2} for n in range(32)]
+
+
+class Watch:
+    """Multipliers after every step; kept in a list of its own, as a trainer copies callbacks."""
+
+    def __init__(self, seen):
+        from transformers import TrainerCallback
+
+        class Callback(TrainerCallback):
+            def on_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
+                groups = getattr(optimizer, "optimizer", optimizer).param_groups
+                seen.append({group["spectra_unit"]: group["lr"] for group in groups})
+
+        self.callback = Callback()
+
+
+def trainer_of(folder, model=None, **arguments):
+    from transformers import Trainer, TrainingArguments
+
+    options = {
+        "max_steps": 8,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-2,
+        "save_strategy": "steps",
+        "save_steps": 4,
+    }
+    args = TrainingArguments(
+        output_dir=str(folder),
+        report_to=[],
+        logging_steps=1,
+        disable_tqdm=True,
+        use_cpu=True,
+        seed=0,
+        **{**options, **arguments},
+    )
+    return Trainer(bert() if model is None else model, args, train_dataset=data())
+
+
+def test_the_trainer_trains_as_a_plain_loop_with_tempbalance_does(tmp_path):
+    trainer = trainer_of(tmp_path)
+    callback = TempBalanceCallback(OPTIONS).attach(trainer)
+    rates = []
+    trainer.add_callback(Watch(rates).callback)
+    trainer.train()
+    assert callback.balance.num_updates == 5  # before the first step and after each second one
+    units = {f"bert.encoder.layer.{number}" for number in range(3)}
+    assert set(callback.balance.scales) == units
+    assert set(rates[0]) == units | {""}
+    # What the scheduler sees is its own value, the same for all groups.
+    assert all(len(set(step.values())) == 1 for step in rates)
+
+    plain = trainer_of(tmp_path / "plain")
+    plain.train()
+    trained, untouched = trainer.model.state_dict(), plain.model.state_dict()
+    assert not torch.equal(
+        trained["bert.encoder.layer.0.output.dense.weight"], untouched["bert.encoder.layer.0.output.dense.weight"]
+    )
+
+
+@pytest.mark.parametrize("restore", [False, True], ids=["new callback", "callback restored by the trainer"])
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, restore):
+    whole = trainer_of(tmp_path / "whole")
+    callback = TempBalanceCallback(OPTIONS, write_log=True).attach(whole)
+    whole.train()
+
+    again = trainer_of(tmp_path / "again", bert(seed=1), restore_callback_states_from_checkpoint=restore)
+    resumed = TempBalanceCallback(OPTIONS, write_log=True).attach(again)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    if not restore:
+        assert resumed.balance.scales == callback.balance.scales
+        assert resumed.balance.num_updates == callback.balance.num_updates
+    logs = [load_scale_log(tmp_path / name / "tempbalance.jsonl").records for name in ("whole", "again")]
+    assert [(r.step, r.scales) for r in logs[1]] == [(r.step, r.scales) for r in logs[0] if r.step > 4]
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
+
+
+def test_scores_multipliers_and_cost_are_in_the_log(tmp_path):
+    trainer = trainer_of(tmp_path)
+    reported = []
+
+    from transformers import TrainerCallback
+
+    class Report(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            reported.append(dict(logs))
+
+    trainer.add_callback(Report())
+    callback = TempBalanceCallback(OPTIONS).attach(trainer)
+    trainer.train()
+    for logs in (reported[-2], trainer.state.log_history[-2]):
+        assert logs["tempbalance/scale/bert.encoder.layer.2"] == callback.balance.scales["bert.encoder.layer.2"]
+        assert {"tempbalance/alpha_mean", "tempbalance/alpha_std", "tempbalance/share_of_time"} <= set(logs)
+    assert (
+        json.loads((tmp_path / "checkpoint-8" / "trainer_state.json").read_text())["log_history"][-1]["tempbalance/updates"]
+        == 5
+    )
+
+
+def test_an_optimizer_made_by_hand_is_split_before_the_scheduler(tmp_path):
+    from transformers import Trainer
+
+    model = bert()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    trainer = Trainer(model, trainer_of(tmp_path, model).args, train_dataset=data(), optimizers=(optimizer, None))
+    callback = TempBalanceCallback(OPTIONS).attach(trainer)
+    trainer.train()
+    assert len(optimizer.param_groups) == 4
+    assert callback.balance.num_updates == 5
+
+
+def test_a_callback_that_was_not_attached_is_refused(tmp_path):
+    trainer = trainer_of(tmp_path)
+    trainer.add_callback(TempBalanceCallback(OPTIONS))
+    with pytest.raises(InputError, match=r"scheduler"):
+        trainer.train()
+
+
+def test_a_trainer_with_a_scheduler_is_refused(tmp_path):
+    trainer = trainer_of(tmp_path)
+    trainer.create_optimizer_and_scheduler(4)
+    with pytest.raises(InputError, match=r"has a scheduler already.*split_by_policy"):
+        TempBalanceCallback(OPTIONS).attach(trainer)
+
+
+def test_groups_split_by_hand_serve_a_trainer_with_its_own_scheduler(tmp_path):
+    from transformers import Trainer
+
+    model = bert()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    split_by_policy(optimizer, model, OPTIONS)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    callback = TempBalanceCallback(OPTIONS)
+    args = trainer_of(tmp_path, model).args
+    Trainer(model, args, train_dataset=data(), optimizers=(optimizer, scheduler), callbacks=[callback]).train()
+    assert callback.balance.num_updates == 5
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")  # TRL's own, of transformers
+def test_trls_trainer_tunes_adapters_with_it(tmp_path):
+    datasets, peft, trl = (pytest.importorskip(name) for name in ("datasets", "peft", "trl"))
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from tests.pretrained import VOCABULARY, decoder_tokenizer
+
+    torch.manual_seed(0)
+    tokenizer = decoder_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    model = GPT2LMHeadModel(GPT2Config(n_embd=64, n_layer=2, n_head=2, n_positions=32, vocab_size=len(VOCABULARY)))
+    args = trl.SFTConfig(
+        output_dir=str(tmp_path), max_steps=4, per_device_train_batch_size=2, report_to=[], use_cpu=True, disable_tqdm=True,
+        learning_rate=1e-2, max_length=16, bf16=False,
+    )  # fmt: skip
+    texts = datasets.Dataset.from_dict({"text": ["a good film", "the film was bad", "not very good"] * 4})
+    adapter = peft.LoraConfig(r=2, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True)
+    trainer = trl.SFTTrainer(model, args, train_dataset=texts, processing_class=tokenizer, peft_config=adapter)
+    callback = TempBalanceCallback(OPTIONS, policy="recommended").attach(trainer)
+    trainer.train()
+    assert isinstance(callback.balance, TempBalance)
+    assert set(callback.balance.scales) == {"transformer.h.0", "transformer.h.1"}
+    assert callback.balance.num_updates == 3

@@ -1,0 +1,55 @@
+"""TempBalance on two processes: the multipliers of one process, on all of them, for replicas and for shards."""
+
+from datetime import timedelta
+
+import pytest
+import torch
+from torch import distributed, multiprocessing
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from spectra.errors import InputError
+from spectra.training import TempBalance
+from tests.training.balanced_net import Net, train
+
+OPTIONS = {"policy": "emnlp2024-glue", "interval": 2, "parts": 2}
+
+
+def sharded(net):
+    for block in net.blocks:
+        fully_shard(block)
+    return fully_shard(net)
+
+
+def balanced_run(wrap):
+    model = wrap(Net())
+    # AdamW: a step of each parameter by itself, whose size shows the multiplier.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    balance = TempBalance(model, optimizer, **OPTIONS)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    return train(model, optimizer, 4, balance, scheduler)
+
+
+def process(rank, folder):
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=120)
+    )
+    found = {name: balanced_run(wrap) for name, wrap in (("DDP", DistributedDataParallel), ("FSDP2", sharded))}
+    with pytest.raises(InputError, match="asynchronous: several processes must measure together"):
+        TempBalance(net := Net(), torch.optim.SGD(net.parameters(), lr=0.1), asynchronous=True)
+    torch.save(found, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_multipliers_of_one(tmp_path):
+    multiprocessing.spawn(process, (tmp_path,), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert first == second
+    alone = balanced_run(lambda net: net)
+    for scales in first.values():
+        for found, expected in zip(scales, alone, strict=True):
+            # Gradients averaged over two equal batches, Gram matrices summed from shards: float32 rounding, times tau.
+            assert found == pytest.approx(expected, rel=1e-3)
+    assert len({scale for scales in alone for scale in scales.values()}) > 3
