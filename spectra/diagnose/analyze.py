@@ -100,7 +100,9 @@ def analyze(
 
             Fits.
             ``xmin`` ("ks"), ``xmin_pos``, ``num_tail``, ``max_fingers``, ``finger_threshold``: see
-            :func:`spectra.fit_power_law`. ``min_evals`` (8): fewest eigenvalues for a fit, as WeightWatcher.
+            :func:`spectra.fit_power_law`. ``min_evals`` (8): fewest eigenvalues for a fit, as WeightWatcher. ``min_tail`` (2):
+            fewest in its tail. ``evals_threshold``: eigenvalues at or under it stay out of the fit; by default those that are
+            numerically null.
             ``inverse`` (False): fit ``1 / eigenvalue``, the tail towards zero; without verdict or label.
             ``truncated`` (False): fit the truncated power law, too.
             ``alternatives`` (False): likelihood ratios against other distributions.

@@ -113,6 +113,11 @@ class ScalePolicy(UnitPolicy):
         "code of arXiv 2410.12178: none", one_of(Normalize),
     )  # fmt: skip
 
+    @property
+    def method(self) -> str:
+        """Name of the method, by what is multiplied."""
+        return "alphadecay" if self.target == ScaleTarget.WEIGHT_DECAY else "tempbalance"
+
     def contradictions(self) -> Iterable[str]:
         """Yield a sentence for each pair of options that exclude each other."""
         yield from super().contradictions()

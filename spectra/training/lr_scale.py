@@ -82,8 +82,7 @@ class OptimizerScale:
         self._optimizer = inner = unwrapped_optimizer(optimizer)
         self.units = tuple(dict.fromkeys(group[UNIT] for group in inner.param_groups if group.get(UNIT, BASE) != BASE))
         refuse_unscalable(inner, self.units)
-        hooks = inner._optimizer_step_pre_hooks.values()
-        if any(isinstance(getattr(hook, "__self__", None), OptimizerScale) for hook in hooks):
+        if _at_work(inner) is not None:
             raise InputError(
                 "optimizer: an OptimizerScale is at work on it. Set both targets with that one, or remove() it first."
             )
@@ -100,6 +99,19 @@ class OptimizerScale:
             inner.register_load_state_dict_pre_hook(self._before_loading),
             inner.register_load_state_dict_post_hook(self._after_loading),
         ]
+
+    @classmethod
+    def of(cls, optimizer: Optimizer) -> OptimizerScale:
+        """Return the controller that is at work on an optimizer, or a new one.
+
+        Args:
+            optimizer: As for the class.
+
+        Returns:
+            The controller.
+        """
+        found = _at_work(unwrapped_optimizer(optimizer))
+        return cls(optimizer) if found is None else found
 
     def set(self, scales: Mapping[str, float], *, target: str = LEARNING_RATE, keep_lr_times_wd: bool = False) -> None:
         """Set the multipliers from the next step on.
@@ -279,3 +291,8 @@ class OptimizerScale:
         separate_tensors(optimizer.param_groups, _KEYS.values())
         if self._is_held:
             self._multiply()
+
+
+def _at_work(optimizer: Optimizer) -> OptimizerScale | None:
+    owners = (getattr(hook, "__self__", None) for hook in optimizer._optimizer_step_pre_hooks.values())
+    return next((owner for owner in owners if isinstance(owner, OptimizerScale)), None)

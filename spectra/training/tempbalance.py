@@ -29,7 +29,7 @@ from spectra.results.records import LayerDiagnostics, LayerStatus, layer_from_di
 from spectra.results.scale_log import ScaleLog, ScaleLogHeader, ScaleRecord
 from spectra.results.words import counted
 from spectra.training.balanced_layers import balanced_layers
-from spectra.training.lr_scale import OptimizerScale
+from spectra.training.lr_scale import TARGETS, OptimizerScale
 from spectra.training.parameter_groups import parameter_units, split_parameter_groups
 from spectra.training.tempbalance_config import TempBalanceConfig, tempbalance_config
 from spectra.training.update_clock import UpdateClock
@@ -59,6 +59,9 @@ class TempBalance:
             optimizer.step()
             scheduler.step()
             balance.step()
+
+    Two of them, one with a policy of learning rates and one of weight decays, can share an optimizer if their units are the
+    same.
 
     The optimizer's parameter groups are split by unit; their learning rates stay those of the scheduler, and are multiplied
     only inside ``optimizer.step()``. In a run of several processes make it, and call it, in all of them.
@@ -101,7 +104,7 @@ class TempBalance:
         found = balanced_layers(model, self.config.resolved_policy)
         self.policy, self.members, self._meter = found.policy, found.members, found.meter
         split_parameter_groups(optimizer, model, parameter_units(model, found.members, norms_follow=self.config.norms_follow))
-        self._controller = OptimizerScale(optimizer)
+        self._controller = OptimizerScale.of(optimizer)
         self._layers = found.layers
         self._rows: dict[str, LayerDiagnostics] = {}
         self._clock = UpdateClock(self.config.interval, budget=self.config.budget, device=found.device)
@@ -158,7 +161,8 @@ class TempBalance:
         """Return what a training log should show: spread of the scores, multipliers, cost.
 
         Returns:
-            Names that start with ``tempbalance/`` to numbers; empty before the first update.
+            Names that start with ``tempbalance/``, or ``alphadecay/`` for weight decays, to numbers; empty before the first
+            update.
         """
         if not self.num_updates:
             return {}
@@ -167,7 +171,7 @@ class TempBalance:
         numbers |= {"scale_min": min(self.scales.values()), "scale_max": max(self.scales.values())}
         numbers |= {"updates": self.num_updates, "seconds": self._clock.seconds_of_updates, "share_of_time": self.share}
         numbers |= {f"scale/{unit}": scale for unit, scale in self.scales.items()}
-        return {f"tempbalance/{name}": number for name, number in numbers.items()}
+        return {f"{self.policy.method}/{name}": number for name, number in numbers.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that decides the multipliers to come, as plain values that JSON can hold.
@@ -215,8 +219,10 @@ class TempBalance:
         self._set()
 
     def remove(self) -> None:
-        """Take the multipliers off the optimizer; its groups stay split."""
-        self._controller.remove()
+        """Take the multipliers off the optimizer; its groups stay split, and multipliers of the other target at work."""
+        self._controller.set({}, target=self.policy.target)
+        if all(set(self._controller.scales(target).values()) <= {1.0} for target in TARGETS):
+            self._controller.remove()
         if self._thread is not None:
             self._thread.shutdown(wait=True)
 

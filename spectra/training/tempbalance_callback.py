@@ -18,8 +18,6 @@ from spectra.training.parameter_groups import parameter_units, split_parameter_g
 from spectra.training.tempbalance import TempBalance
 from spectra.training.tempbalance_config import TempBalanceConfig, tempbalance_config
 
-LOG_FILE = "tempbalance.jsonl"
-
 
 class TempBalanceCallback(TrainerCallback, ExportableState):
     """Balances learning rates (or weight decays) under a ``Trainer``; see :class:`~spectra.training.tempbalance.TempBalance`.
@@ -35,9 +33,8 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
     and so in whatever ``report_to`` names. Checkpoints hold the state: a run that is resumed goes on exactly.
 
     Args:
-        config: Options; see :class:`~spectra.training.tempbalance_config.TempBalanceConfig`. The log's default is
-            ``tempbalance.jsonl`` in the trainer's output folder if ``write_log`` is set.
-        write_log: Write that file.
+        config: Options; see :class:`~spectra.training.tempbalance_config.TempBalanceConfig`.
+        write_log: Keep a log in the trainer's output folder: ``tempbalance.jsonl``, or ``alphadecay.jsonl`` for weight decays.
         **changes: Options by name.
 
     Attributes:
@@ -101,8 +98,8 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
             self.balance.remove()
         config = self.config
         if self._writes_log and config.log is None:
-            config = tempbalance_config(config, log=str(Path(args.output_dir) / LOG_FILE))
-        stored = self._restored or _stored(state) if state.global_step else None
+            config = tempbalance_config(config, log=str(Path(args.output_dir) / f"{config.resolved_policy.method}.jsonl"))
+        stored = (self._restored or self._stored(state)) if state.global_step else None
         self.balance = TempBalance(model, optimizer, config, resume=stored)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -128,6 +125,13 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
         saved = self.balance.state_dict() if self.balance is not None else None
         return {"args": {"config": self.config.to_dict(), "write_log": self._writes_log}, "attributes": {"_restored": saved}}
 
+    def _stored(self, state: Any) -> Mapping[str, Any] | None:
+        """What the checkpoint keeps of a callback with this policy's target: the trainer reads it with its own state."""
+        found = (getattr(state, "stateful_callbacks", None) or {}).get(type(self).__name__, [])
+        saved = [one.get("attributes", {}).get("_restored") for one in (found if isinstance(found, list) else [found])]
+        target = self.config.resolved_policy.target
+        return next((one for one in reversed(saved) if one and one["config"]["policy"]["target"] == target), None)
+
 
 def split_by_policy(
     optimizer: Optimizer, model: nn.Module, config: TempBalanceConfig | Mapping[str, Any] | None = None, **changes: Any
@@ -146,10 +150,3 @@ def split_by_policy(
     options = tempbalance_config(config, **changes)
     members = balanced_layers(model, options.resolved_policy).members
     split_parameter_groups(optimizer, model, parameter_units(model, members, norms_follow=options.norms_follow))
-
-
-def _stored(state: Any) -> Mapping[str, Any] | None:
-    """What the checkpoint keeps of the callback: the trainer reads it with its own state."""
-    found = (getattr(state, "stateful_callbacks", None) or {}).get(TempBalanceCallback.__name__)
-    last = found[-1] if isinstance(found, list) and found else found
-    return last["attributes"]["_restored"] if isinstance(last, Mapping) and "attributes" in last else None

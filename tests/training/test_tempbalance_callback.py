@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spectra.errors import InputError
+from spectra.policies.presets import scale_policy
 from spectra.results.scale_log import load_scale_log
 from spectra.training import TempBalance, TempBalanceCallback, split_by_policy
 
@@ -125,6 +126,25 @@ def test_scores_multipliers_and_cost_are_in_the_log(tmp_path):
         json.loads((tmp_path / "checkpoint-8" / "trainer_state.json").read_text())["log_history"][-1]["tempbalance/updates"]
         == 5
     )
+
+
+def test_learning_rates_and_weight_decays_are_balanced_together_and_resumed(tmp_path):
+    def attached(folder, model):
+        trainer = trainer_of(folder, model, weight_decay=0.1)
+        decays = {**OPTIONS, "policy": "alphadecay", "interval": 3}
+        rates = TempBalanceCallback(OPTIONS, policy=scale_policy("neurips2023"), write_log=True).attach(trainer)
+        return trainer, rates, TempBalanceCallback(decays, write_log=True).attach(trainer)
+
+    whole, *first = attached(tmp_path / "whole", bert())
+    whole.train()
+    again, *second = attached(tmp_path / "again", bert(seed=1))
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    for one, other in zip(first, second, strict=True):
+        assert one.balance.scales == other.balance.scales
+        assert len(set(one.balance.scales.values())) > 3
+    assert {file.name for file in (tmp_path / "whole").glob("*.jsonl")} == {"tempbalance.jsonl", "alphadecay.jsonl"}
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
 
 
 def test_an_optimizer_made_by_hand_is_split_before_the_scheduler(tmp_path):
