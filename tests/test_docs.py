@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/weightwatcher.md", "docs/fisher.md", "docs/guided-dropout.md"]
+PAGES = [
+    "README.md", "docs/weightwatcher.md", "docs/fisher.md", "docs/guided-dropout.md", "docs/tempbalance.md", "docs/plans.md",
+    "docs/pruning.md",
+]  # fmt: skip
 MADE = {"make_columns": "columns.md", "make_fisher_columns": "fisher-columns.md"}
 
 
@@ -74,7 +77,8 @@ def test_something_is_shown():
     counts = {page: sum(len(shown) for _, shown in commands(page)) for page in PAGES}
     assert counts["README.md"] > 20
     assert counts["docs/fisher.md"] > 10
-    assert sum(len(re.findall("^# → ", block, re.MULTILINE)) for block in blocks("docs/guided-dropout.md", "python")) > 20
+    for page in ("docs/guided-dropout.md", "docs/tempbalance.md", "docs/plans.md"):
+        assert sum(len(re.findall("^# → ", block, re.MULTILINE)) for block in blocks(page, "python")) > 10, page
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -87,13 +91,13 @@ def test_options_shown_exist(page, capsys):
         assert {word for word in command if word.startswith("--")} <= set(known), command
 
 
-@pytest.mark.parametrize("page", ["docs/fisher.md", "docs/guided-dropout.md"])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("README.md", "docs/weightwatcher.md")])
 def test_flags_named_in_the_text_exist(page, capsys):
     from spectra.cli.main import main
 
-    for command in ("fisher", "surface", "plot"):
+    for command in ("fisher", "surface", "plan", "prune", "plot"):
         main([command, "--help"])
-    known = set(re.findall(r"--[a-z][\w-]+", capsys.readouterr().out))
+    known = {"--local-dir", *re.findall(r"--[a-z][\w-]+", capsys.readouterr().out)}  # the first is one of `hf download`
     prose = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`[^`\n]*?(--[a-z][\w-]+)", prose)) <= known
 
@@ -160,6 +164,23 @@ def test_links_between_pages_lead_somewhere(page):
         path = (ROOT / page).parent / target if target else ROOT / page
         assert path.exists(), (page, target)
         assert not anchor or anchor in anchors(path), (page, target, anchor)
+
+
+def test_tables_of_options_and_presets_are_up_to_date():
+    page = (ROOT / "docs" / "tempbalance.md").read_text(encoding="utf-8")
+    maker = runpy.run_path(str(ROOT / "docs" / "make_tempbalance.py"))
+    assert set(re.findall(r"<!-- table (\w+) -->", page)) == set(maker["TABLES"])
+    assert maker["text"](page) == page, "run: python docs/make_tempbalance.py"
+
+
+def test_the_plan_on_its_page_is_the_one_that_is_written(demo_folder, tmp_path):
+    import spectra
+
+    spectra.plan("demo").save(tmp_path / "rates.yaml")
+    written = (tmp_path / "rates.yaml").read_text(encoding="utf-8").splitlines()
+    (shown,) = blocks("docs/plans.md", "yaml")
+    rounded = re.compile(r"(\.\d{4})\d+$", re.MULTILINE)  # further digits are those of a machine's float32
+    assert missing([rounded.sub(r"\1", line) for line in shown.splitlines()], rounded.sub(r"\1", "\n".join(written))) == []
 
 
 def anchors(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import click
 
 from spectra.cli.progress import progress_bar
 from spectra.cli.setting_flags import GroupedCommand
+from spectra.errors import InputError
 
 if TYPE_CHECKING:
     from spectra.policies.dropout_plan import DropoutPlan
@@ -19,11 +21,11 @@ _FEW = 20  # rows that one looks at
 
 _EXAMPLES = """\b
 Examples:
-  spectra plan demo -o plan.yaml
-  spectra plan report --policy tempbalance --preset emnlp2024-glue --s-above 1 -o plan.yaml
-  spectra plan ./my-model --policy alphapruning --sparsity 0.5 -o plan.yaml
-  spectra plan ./my-model --policy adapter-rank --mean-rank 8 -o plan.yaml
-  spectra plan fisher.safetensors --policy guided-dropout --p-upper 0.2 -o plan.yaml"""
+  spectra plan demo -o rates.yaml
+  spectra plan report --policy tempbalance --preset emnlp2024-glue --s-above 1 -o glue-rates.yaml
+  spectra plan ./my-model --policy alphapruning --sparsity 0.5 -o sparsities.yaml
+  spectra plan ./my-model --policy adapter-rank --mean-rank 8 -o ranks.yaml
+  spectra plan fisher.safetensors --policy guided-dropout --p-upper 0.2 -o dropout.yaml"""
 
 _SCALES, _SPARSITY, _RANKS, _DROPOUT, _ALL = (
     "Learning rates and weight decays (tempbalance, alphadecay)",
@@ -46,6 +48,7 @@ _POLICY_OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
     (_SPARSITY, "allocation", str, "A", "alpha, or a control: uniform or reversed."),
     (_RANKS, "mean-rank", float, "R", "As many parameters as a rank of R for every layer.  [default: 8]"),
     (_RANKS, "budget", int, "N", "Or that number of parameters itself."),
+    (_RANKS, "min-rank", int, "R", "Least rank of a layer; with 0 some get no adapter."),
     (_RANKS, "max-rank", int, "R", "Largest rank of a layer."),
     (_DROPOUT, "p-upper", float, "P", "Probability of the lowest score."),
     (_DROPOUT, "p-lower", float, "P", "Probability of the highest score."),
@@ -59,17 +62,26 @@ _POLICY_OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
 )
 
 
+_PRESETS = (
+    "Named set of options. Of tempbalance: recommended, neurips2023, emnlp2024-glue, emnlp2024-sciml or farms; of alphadecay: "
+    "alphadecay; of alphapruning: recommended or alphapruning.  [default: the first of these]"
+)
+_FISHER = "For adapter-rank, in place of spectra, and for guided-dropout, in place of MODEL."
+_FAILED = ("nonfinite", "meta", "unreadable")  # why a layer could not be analysed
+
+
 class _PlanCommand(GroupedCommand):
     option_groups = {  # noqa: RUF012 - a constant
         **{name.replace("-", "_"): heading for heading, name, *_ in _POLICY_OPTIONS},
-        **dict.fromkeys(("include", "exclude"), _ALL),
+        "include": _DROPOUT,
+        "exclude": _ALL,
     }
 
 
 def _with_policy_options(command: Any) -> Any:
     for name, meaning in (
-        ("exclude", "Leave out layers, or sites, whose name matches."),
-        ("include", "Only those that match."),
+        ("exclude", "Leave out layers, or sites, whose name matches, beside those that the preset leaves out."),
+        ("include", "Only sites whose name matches."),
     ):
         command = click.option(f"--{name}", multiple=True, metavar="GLOB", help=f"{meaning} Repeatable.")(command)
     for _, name, kind, metavar, meaning in reversed(_POLICY_OPTIONS):
@@ -86,8 +98,8 @@ def _with_policy_options(command: Any) -> Any:
     show_default=True,
     help="tempbalance, alphadecay, alphapruning, adapter-rank or guided-dropout.",
 )
-@click.option("--preset", metavar="NAME", help="Named set of the policy's options.  [default: recommended, where there is one]")
-@click.option("--fisher", type=click.Path(path_type=Path), metavar="FILE", help="For adapter-rank and guided-dropout.")
+@click.option("--preset", metavar="NAME", help=_PRESETS)
+@click.option("--fisher", type=click.Path(path_type=Path), metavar="FILE", help=_FISHER)
 @click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="The plan: .yaml, .yml or .json.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no hints.")
@@ -111,7 +123,7 @@ def plan(
 
     MODEL is a result folder of 'spectra analyze', whose numbers are used; or a checkpoint, a hub id or 'demo', which is
     analysed as the policy asks for. For guided-dropout it is the file of 'spectra fisher'. The plan is a text file that may be
-    edited.
+    edited. Exit code 1: layers could not be analysed, such as those with NaN; the plan is that of the others.
     """
     from spectra.policies.plan import plan as make
     from spectra.policies.plan_file import check_free
@@ -120,20 +132,33 @@ def plan(
         check_free(output, force=force)
     given = {name: value for name, value in options.items() if value is not None and value != ()}
     with progress_bar("layers", hidden=quiet or not sys.stderr.isatty()) as advance:
-        made = make(
-            model,
-            fisher,
-            policy=policy,
-            preset=preset,
-            progress=lambda progress: advance(progress.num_done, progress.num_layers),
-            **given,
-        )
+        try:
+            made = make(
+                model,
+                fisher,
+                policy=policy,
+                preset=preset,
+                progress=lambda progress: advance(progress.num_done, progress.num_layers),
+                **given,
+            )
+        except InputError as error:
+            raise InputError(_in_flags(str(error))) from error
     if output is not None:
         made.save(output, force=force)
     _print(made, no_color=no_color)
     if not quiet:
         print(_next_step(made, output), file=sys.stderr)
-    return 0
+    return 1 if set(_FAILED) & set(getattr(made, "left_out", {}).values()) else 0
+
+
+def _in_flags(message: str) -> str:
+    """Say in the words of the command line what is said in those of Python: ``unit='layer'`` is ``--unit layer`` here."""
+    flags = {option.replace("-", "_"): f"--{option}" for option in ("exclude", "include", *(row[1] for row in _POLICY_OPTIONS))}
+    for name, flag in flags.items():
+        message = re.sub(rf"(?<![\w.]){name}='([\w.]+)'", rf"{flag} \1", message)
+        if "_" in name:
+            message = re.sub(rf"(?<![\w.]){name}(?![\w.])", flag, message)
+    return re.sub(r"^(\w+):", lambda found: f"{flags.get(found[1], found[1])}:", message)
 
 
 def _print(made: Plan | DropoutPlan, *, no_color: bool) -> None:
@@ -152,10 +177,15 @@ def _print(made: Plan | DropoutPlan, *, no_color: bool) -> None:
 def _next_step(made: Plan | DropoutPlan, output: Path | None) -> str:
     if output is None:
         return "Keep the plan, to edit and apply it: -o plan.yaml"
-    apply = {
-        "sparsity": f"spectra prune MODEL --plan {output} -o OUT",
-        "adapter_rank": f'peft.LoraConfig(**spectra.load_plan("{output}").lora_arguments())',
-    }
-    in_training = f"in training, as the first lines of '{output}' say"
-    how = apply.get(getattr(made, "target", ""), in_training)
-    return f"Plan in '{output}'. See it: spectra plot {output} plan. Apply it: {how}"
+    return f"Plan in '{output}'. See it: spectra plot {output} plan. Apply it:{_application(made, output)}"
+
+
+def _application(made: Plan | DropoutPlan, output: Path) -> str:
+    target = getattr(made, "target", "")
+    if target == "sparsity":
+        return f" spectra prune MODEL --plan {output} -o OUT"
+    if target == "adapter_rank":
+        return f' peft.LoraConfig(**spectra.load_plan("{output}").lora_arguments())'
+    if output.suffix == ".json":  # which holds no comments
+        return "\n".join(("", *made.how_to_apply(output)[1:]))
+    return f" in training, as the first lines of '{output}' say"

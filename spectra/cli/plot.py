@@ -143,14 +143,14 @@ def _drawn(
     if figure == "plan":
         from spectra.policies.plan import load_plan
 
-        return figures.plan(load_plan(source), wide=wide), figure if source.stem == figure else f"{figure}-{source.stem}"
+        return figures.plan(load_plan(source), wide=wide), _stem(figure, source, usual="plan")
     if figure == "tempbalance-trajectory":
         from spectra.results.scale_log import load_scale_log
 
         log = load_scale_log(source)
         for note in log.notes:
             click.echo(f"{source}: {note}", err=True)
-        return figures.tempbalance_trajectory(log, wide=wide), figure
+        return figures.tempbalance_trajectory(log, wide=wide), _stem(figure, source, usual="tempbalance")
     if figure == "fisher-by-layer":
         from spectra.results.fisher_store import load_fisher
 
@@ -166,3 +166,8 @@ def _drawn(
         name = layer or figures.default_layer(report)
         return figures.esd(report, name, wide=wide), f"esd-{name}"
     return figures.alpha_by_depth(report, wide=wide), figure
+
+
+def _stem(figure: str, source: Path, *, usual: str) -> str:
+    """Name the files after the source, unless that has its usual name: several may lie in one folder."""
+    return figure if source.stem == usual else f"{figure}-{source.stem}"

@@ -28,6 +28,7 @@ Examples:
   spectra prune ./llama --plan plan.yaml --method wanda --data corpus.txt --samples 128 -o llama-pruned
   spectra prune demo --sparsity 0.5 --dry-run"""
 
+_MAKE_ONE = "spectra plan MODEL --policy alphapruning --sparsity S -o plan.yaml"
 _METHOD = (
     "Which weights go: the smallest of a layer (magnitude), or of each output, times the norm of their input on the texts of "
     "--data (wanda)."
@@ -135,7 +136,7 @@ def _sparsities(
     assert plan is not None
     loaded = load_plan(plan)
     if not isinstance(loaded, Plan):
-        raise InputError(f"'{plan}' sets dropout, not sparsities. Make a plan for pruning: spectra plan --policy alphapruning.")
+        raise InputError(f"'{plan}' sets dropout, not sparsities. Make one for pruning: {_MAKE_ONE}")
     return loaded
 
 

@@ -189,7 +189,7 @@ def spectral_rank_scores(
 
 
 def fisher_rank_scores(
-    fisher: Fisher, layers: Sequence[LayerDiagnostics], *, exclude: str | Sequence[str] = HEADS
+    fisher: Fisher, layers: Sequence[LayerDiagnostics], *, exclude: str | Sequence[str] = HEADS, model: str = ""
 ) -> dict[str, float]:
     """Score linear layers by the trace of their Fisher, for ranks: the mean squared gradient on the data.
 
@@ -199,6 +199,7 @@ def fisher_rank_scores(
         fisher: Of the same model, on data of the task.
         layers: Rows of a report: which layers are linear.
         exclude: Globs on names of layers that are not adapted. Default: output layers.
+        model: Its name, for messages.
 
     Returns:
         Trace by layer.
@@ -215,7 +216,8 @@ def fisher_rank_scores(
             if without
             else "there is no linear layer"
         )
-        raise InputError(f"fisher: {fault}. Measure all linear layers of this model, or exclude some.")
+        names = f" The Fisher is of '{fisher.info.model}', the layers are of '{model}'." if model else ""
+        raise InputError(f"fisher: {fault}.{names} Measure all linear layers of this model, or exclude some.")
     return {name: traces[name] for name in members}
 
 

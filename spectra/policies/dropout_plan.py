@@ -29,8 +29,8 @@ POLICY = "guided-dropout"  # as a plan in YAML says what it is
 _COMMENTS = (
     "Drop probabilities by Spectra: guided dropout sets one at each dropout site of a model.",
     "Edit the numbers under 'rates'; the rest records where they come from.",
-    "Apply with the name of this file:  GuidedDropout(...).apply(model)  from spectra.training.",
 )
+_APPLY = ("Apply:", "  from spectra.training import GuidedDropout", '  GuidedDropout("{name}").apply(model)')
 
 # Left alone unless included by name: the published instance leaves the classifier's dropout as it is, and adapters are not
 # part of the model whose Fisher was measured.
@@ -107,19 +107,29 @@ class DropoutPlan:
         plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in fields.items()}
         return {"schema_version": PLAN_SCHEMA_VERSION, **plain}
 
+    def how_to_apply(self, path: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Return the lines with which a file of a plan is applied, those of Python indented.
+
+        Args:
+            path: As it is to stand in them.
+
+        Returns:
+            The lines.
+        """
+        return tuple(line.replace("{name}", os.fspath(path)) for line in _APPLY)
+
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the plan, atomically.
 
         Args:
-            path: The file: YAML if its name ends in ``.yaml`` or ``.yml``, otherwise JSON, such as ``plan.json``. Its folder is
-                made if it is missing.
+            path: The file: YAML (``.yaml``, ``.yml``) or JSON (``.json``). Its folder is made if it is missing.
             force: Replace an existing file.
 
         Raises:
-            ResultsError: The file exists, or cannot be written.
+            ResultsError: Another ending, the file exists, or it cannot be written.
         """
         content = {"policy": POLICY, **self.to_dict()} if is_yaml(path) else self.to_dict()
-        save_plan_file(content, path, force=force, comments=_COMMENTS)
+        save_plan_file(content, path, force=force, comments=(*_COMMENTS, *self.how_to_apply(os.path.basename(path))))
 
     def __str__(self) -> str:
         lowest, highest = min(self.rates, key=self.rates.__getitem__), max(self.rates, key=self.rates.__getitem__)
@@ -230,7 +240,7 @@ def dropout_plan_of(file: PlanFile) -> DropoutPlan:
             f"'{file.path}' has schema_version {version}, a dropout plan has {PLAN_SCHEMA_VERSION}. Make it again with "
             "dropout_plan."
         )
-    faults = [*file.doubled, *plan_faults(content)]
+    faults = [*file.doubled, *plan_faults(content, file.lines)]
     if faults:
         raise ResultsError(f"'{file.path}' is no dropout plan: {'; '.join(faults)}. Correct the file, or make it again.")
     return DropoutPlan(**content)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
-from spectra.errors import did_you_mean
 from spectra.policies.drop_controls import CONTROLS
 from spectra.policies.drop_prob import DropRule, is_rate
+from spectra.policies.plan_checks import place, suggestion
+from spectra.policies.plan_file import Key
 from spectra.results.fisher import Aggregate
 from spectra.results.words import counted
 
+_Lines = Mapping[Key, int]
 # What a value in the file must be, and how to say it.
 _Check = tuple[Callable[[object], bool], str]
 _RATE: _Check = (is_rate, "a number in [0, 1)")
@@ -37,43 +39,48 @@ _SINGLE: dict[str, _Check] = {
 }
 
 
-def plan_faults(content: Mapping[str, Any]) -> list[str]:
+def plan_faults(content: Mapping[str, Any], lines: Mapping[Key, int] | None = None) -> list[str]:
     """Find what is wrong with the content of a plan's file.
 
     Args:
         content: As JSON gives it, without the schema version.
+        lines: Where its keys stand in the file.
 
     Returns:
-        A clause for each fault; empty for the content of a plan.
+        A clause for each fault, with its line where that is known; empty for the content of a plan.
     """
-    return list(_faults(content))
+    return list(_faults(content, lines or {}))
 
 
-def _faults(content: Mapping[str, Any]) -> Iterator[str]:
+def _faults(content: Mapping[str, Any], lines: _Lines) -> Iterator[str]:
     if content.get("rates") == {}:
         yield "'rates' holds no site"
         return  # all that is kept by site would be called too much
     known = {**_BY_SITE, **_SINGLE}
-    yield from (f"unknown key '{key}'{_suggestion(key, known)}" for key in content if key not in known)
+    yield from (f"unknown key '{key}'{place(lines, key)}{suggestion(key, known)}" for key in content if key not in known)
     yield from (f"'{key}' is missing" for key in known if key not in content)
     for key, (is_right, expected) in _SINGLE.items():
         if key in content and not is_right(content[key]):
-            yield f"'{key}': expected {expected}, got {content[key]!r}"
+            yield f"'{key}'{place(lines, key)}: expected {expected}, got {content[key]!r}"
     for key, (is_right, expected) in _BY_SITE.items():
         values, rates = content.get(key), content.get("rates")
         if isinstance(values, dict):
-            yield from (f"'{key}' of '{n}': expected {expected}, got {v!r}" for n, v in values.items() if not is_right(v))
-            yield from _site_faults(key, values, rates if isinstance(rates, dict) else values)
+            yield from (
+                f"'{key}' of '{name}'{place(lines, key, name)}: expected {expected}, got {value!r}"
+                for name, value in values.items()
+                if not is_right(value)
+            )
+            yield from _site_faults(key, values, rates if isinstance(rates, dict) else values, lines)
         elif key in content:
-            yield f"'{key}': expected {expected} by name of the site, got {values!r}"
+            yield f"'{key}'{place(lines, key)}: expected {expected} by name of the site, got {values!r}"
 
 
-def _site_faults(key: str, values: Mapping[str, Any], rates: Mapping[str, Any]) -> Iterator[str]:
+def _site_faults(key: str, values: Mapping[str, Any], rates: Mapping[str, Any], lines: _Lines) -> Iterator[str]:
     if key == "scores" and not values:  # a published plan has none
         return
     for name in values:
         if name not in rates:
-            yield f"'{key}' has the site '{name}', which 'rates' has not{_suggestion(name, rates)}"
+            yield f"'{key}' has the site '{name}'{place(lines, key, name)}, which 'rates' has not{suggestion(name, rates)}"
     without = [name for name in rates if name not in values]
     if without:
         yield f"'{key}' lacks {counted(len(without), 'site')} that 'rates' has, such as '{without[0]}'"
@@ -81,7 +88,3 @@ def _site_faults(key: str, values: Mapping[str, Any], rates: Mapping[str, Any]) 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)  # JSON's true is no 1
-
-
-def _suggestion(word: str, known: Iterable[str]) -> str:
-    return f" ({found.strip()})" if (found := did_you_mean(word, known)) else ""

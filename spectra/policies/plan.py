@@ -11,13 +11,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spectra.errors import InputError, ResultsError, did_you_mean
+from spectra.errors import InputError, ResultsError
 from spectra.policies.adapter_rank import (
     FISHER_POWER,
     SPECTRAL_POWER,
@@ -33,7 +31,17 @@ from spectra.policies.learning_rate import ScalePolicy, unit_scales
 from spectra.policies.plan_checks import TARGETS, plan_faults
 from spectra.policies.plan_file import read_plan_file
 from spectra.policies.plan_record import NOUNS, PLAN_SCHEMA_VERSION, Plan
-from spectra.policies.planned_report import Progress, planned_report
+from spectra.policies.plan_request import (
+    OPTIONS,
+    check_fisher_file,
+    check_globs,
+    check_map,
+    check_options,
+    check_preset,
+    only_fisher,
+    refuse_fisher,
+)
+from spectra.policies.planned_report import Progress, layer_notes, planned_report
 from spectra.policies.presets import SCALE_PRESETS, SPARSITY_PRESETS, scale_policy, sparsity_policy
 from spectra.policies.sparsity import SparsityPolicy, layer_sparsities
 from spectra.policies.units import HEADS, UnitKind, UnitPolicy, unit_scores
@@ -49,28 +57,11 @@ __all__ = [
     "NOUNS", "POLICIES", "Plan", "load_plan", "plan",
 ]  # fmt: skip
 
-POLICIES = (*TARGETS, GUIDED_DROPOUT)
-
-
-def _keywords(function: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY)
-
-
-def _fields(options: type[UnitPolicy]) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(options) if f.name not in ("name", "target"))
-
-
-# Options by policy, from their only definitions.
-_OPTIONS = {
-    "tempbalance": _fields(ScalePolicy),
-    "alphadecay": _fields(ScalePolicy),
-    "alphapruning": ("sparsity", *_fields(SparsityPolicy)),
-    "adapter-rank": (*_keywords(adapter_ranks), *_keywords(spectral_rank_scores)),
-    GUIDED_DROPOUT: _keywords(dropout_plan),
-}
+POLICIES = tuple(OPTIONS)
 # Of adapter-rank: the larger half of each spectrum, as in arXiv 2410.10054 and its code.
 _RANK_ANALYSIS = {"profile": "tempbalance"}
 _MEAN_RANK = 8.0  # peft's usual rank
+_HEADS = UnitPolicy(exclude=HEADS)
 
 
 def plan(
@@ -87,25 +78,32 @@ def plan(
     Args:
         model: A report or its result folder, whose rows are used as they are; the plan notes settings in which they differ from
             those that the policy asks for. Or what ``spectra.analyze`` takes: it is analysed as the policy asks for. For
-            ``guided-dropout`` nothing, or the Fisher.
+            ``guided-dropout`` nothing, or the Fisher; beside ``fisher`` it is not looked at, as the Fisher alone decides.
         fisher: A Fisher, or its file. For ``guided-dropout``; for ``adapter-rank``, whose scores it makes in place of spectra.
         policy: ``tempbalance``, ``alphadecay``, ``alphapruning``, ``adapter-rank`` or ``guided-dropout``.
         preset: A named set of options, or the options themselves: of ``SCALE_PRESETS`` or ``SPARSITY_PRESETS`` in
             :mod:`spectra.policies.presets`. Default: ``recommended``; ``alphadecay`` for that policy.
         progress: As in ``spectra.analyze``.
-        **options: Changes to the preset: of ``tempbalance`` and ``alphadecay`` the fields of
-            :class:`~spectra.policies.learning_rate.ScalePolicy`; of ``alphapruning`` those of
-            :class:`~spectra.policies.sparsity.SparsityPolicy` and ``sparsity``, which it needs. Of ``adapter-rank`` the
-            keywords of :func:`~spectra.policies.adapter_rank.adapter_ranks`, with a ``mean_rank`` of 8 unless a budget is
-            given, and those of :func:`~spectra.policies.adapter_rank.spectral_rank_scores`. Of ``guided-dropout`` the
-            keywords of :func:`~spectra.policies.dropout_plan.dropout_plan`.
+        **options: Changes to the preset. ``exclude`` adds globs to those of the preset (output layers, as a rule), and an empty
+            one, ``()``, takes these away, too; each has to match a layer.
+
+            * ``tempbalance`` and ``alphadecay``, see :class:`~spectra.policies.learning_rate.ScalePolicy`: ``metric``,
+              ``unit``, ``kinds``, ``exclude``, ``remove_first``, ``remove_last``, ``hill_convention``, ``winsorize``,
+              ``analysis``, ``map``, ``r_min``, ``r_max``, ``s_below``, ``s_above``, ``tau``, ``normalize``.
+            * ``alphapruning``, see :class:`~spectra.policies.sparsity.SparsityPolicy`: ``sparsity``, which it needs;
+              ``metric``, ``unit``, ``kinds``, ``exclude``, ``remove_first``, ``remove_last``, ``hill_convention``,
+              ``winsorize``, ``analysis``, ``epsilon``, ``max_sparsity``, ``allocation``.
+            * ``adapter-rank``, see :func:`~spectra.policies.adapter_rank.adapter_ranks`: ``mean_rank`` (8 unless there is a
+              budget), ``budget``, ``min_rank``, ``max_rank``, ``power``, ``unit``, ``exclude``.
+            * ``guided-dropout``, see :func:`~spectra.policies.dropout_plan.dropout_plan`: ``p_upper``, ``p_lower``, ``rule``,
+              ``mean_p``, ``p_cap``, ``control``, ``seed``, ``aggregate``, ``include``, ``exclude`` (of sites).
 
     Returns:
         The plan.
 
     Raises:
-        InputError: An unknown policy, preset or option; an option of another policy; something that the policy needs is
-            missing, or it does not use.
+        InputError: An unknown policy, preset or option; an option of another policy or map; something that the policy needs is
+            missing, or it does not use; a Fisher in place of a model; a glob that matches no layer.
 
     Example:
         >>> import numpy as np
@@ -117,13 +115,14 @@ def plan(
         {'layers.0': 0.65, 'layers.1': 0.35}
     """
     word = chosen(policy, POLICIES, "policy")
-    _check_options(word, options)
+    check_options(word, options)
     if preset is not None and word in ("adapter-rank", GUIDED_DROPOUT):
         raise InputError(f"preset: the policy '{word}' has none. Leave it out.")
     if word == GUIDED_DROPOUT:
-        return dropout_plan(_only_fisher(model, fisher), **options)
+        return dropout_plan(only_fisher(model, fisher), **options)
     if model is None:
         raise InputError(f"the policy '{word}' needs a model, or the result folder of its analysis.")
+    refuse_fisher(model)
     if word == "adapter-rank":
         return _rank_plan(model, fisher, progress, **options)
     if fisher is not None:
@@ -174,9 +173,11 @@ def load_plan(path: str | os.PathLike[str]) -> Plan | DropoutPlan:
 
 def _scale_plan(model: Report | Model, policy: str, preset: Any, progress: Progress | None, changes: Mapping[str, Any]) -> Plan:
     known = {name: scales.target == TARGETS[policy] for name, scales in SCALE_PRESETS.items()}
-    _check_preset(policy, preset, [name for name, fits in known.items() if fits], ScalePolicy)
-    settings = scale_policy(preset, **changes)
+    check_preset(policy, preset, [name for name, fits in known.items() if fits], ScalePolicy)
+    settings = scale_policy(preset, **_with_presets_globs(scale_policy(preset), changes))
+    check_map(settings.map, changes)
     report, notes = planned_report(model, settings.analysis, progress)
+    check_globs(_given_globs(changes), (row.layer_name for row in report.layers))
     found = unit_scales(report.layers, settings)
     _check_units(report, found.members)
     if not found.scores:
@@ -189,7 +190,7 @@ def _scale_plan(model: Report | Model, policy: str, preset: Any, progress: Progr
         settings=settings.to_dict(),
         members=found.members,
         left_out=found.left_out,
-        notes=notes,
+        notes=(*notes, *layer_notes(report, found.left_out)),
         **_identity(report),
     )
 
@@ -197,11 +198,12 @@ def _scale_plan(model: Report | Model, policy: str, preset: Any, progress: Progr
 def _sparsity_plan(
     model: Report | Model, preset: Any, progress: Progress | None, *, sparsity: float | None = None, **changes: Any
 ) -> Plan:
-    _check_preset("alphapruning", preset, list(SPARSITY_PRESETS), SparsityPolicy)
-    settings = sparsity_policy(preset, **changes)
+    check_preset("alphapruning", preset, list(SPARSITY_PRESETS), SparsityPolicy)
+    settings = sparsity_policy(preset, **_with_presets_globs(sparsity_policy(preset), changes))
     if sparsity is None:
         raise InputError("the policy 'alphapruning' needs sparsity, the share of all weights that is set to zero, such as 0.5.")
     report, notes = planned_report(model, settings.analysis, progress)
+    check_globs(_given_globs(changes), (row.layer_name for row in report.layers))
     found = layer_sparsities(report.layers, sparsity, settings)
     return Plan(
         policy="alphapruning",
@@ -211,7 +213,7 @@ def _sparsity_plan(
         settings={"sparsity": found.sparsity, **settings.to_dict()},
         members=found.members,
         left_out=found.left_out,
-        notes=notes,
+        notes=(*notes, *layer_notes(report, found.left_out)),
         **_identity(report),
     )
 
@@ -222,27 +224,31 @@ def _rank_plan(
     progress: Progress | None,
     *,
     unit: Any = None,
-    exclude: str | Sequence[str] = HEADS,
+    exclude: str | Sequence[str] | None = None,
     **limits: Any,
 ) -> Plan:
     if fisher is not None and unit is not None:
         raise InputError("unit: ranks from a Fisher are by layer. Leave one of the two out.")
+    changes = {} if exclude is None else {"exclude": exclude}
+    globs = _with_presets_globs(_HEADS, changes).get("exclude", HEADS)
+    check_fisher_file(fisher)
     report, notes = planned_report(model, _RANK_ANALYSIS, progress)
+    check_globs(_given_globs(changes), (row.layer_name for row in report.layers))
     of_file: dict[str, str] = {}
     if fisher is None:
         unit, metric, power = unit or UnitKind.BLOCK, "alpha", SPECTRAL_POWER
-        scores = spectral_rank_scores(report.layers, unit=unit, exclude=exclude)
+        scores = spectral_rank_scores(report.layers, unit=unit, exclude=globs)
     else:
         unit, metric, power = UnitKind.LAYER, "fisher_trace", FISHER_POWER
-        scores = fisher_rank_scores(
-            fisher if isinstance(fisher, Fisher) else load_fisher(fisher), report.layers, exclude=exclude
-        )
+        measured = fisher if isinstance(fisher, Fisher) else load_fisher(fisher)
+        scores = fisher_rank_scores(measured, report.layers, exclude=globs, model=report.model.name)
         of_file = {} if isinstance(fisher, Fisher) else {"fisher": fisher_fingerprint(fisher)}
         notes = ()  # no fit has a part in it
     given = {"mean_rank": _MEAN_RANK} if limits.keys().isdisjoint(("mean_rank", "budget")) else {}
     limits = {"power": power, **given, **limits}
     found = adapter_ranks(scores, adapter_shapes(report.layers), **limits)
-    left_out = unit_scores(report.layers, unit=unit, kinds="linear", exclude=exclude).left_out
+    left_out = unit_scores(report.layers, unit=unit, kinds="linear", exclude=globs).left_out
+    left_out = {layer: reason for layer, reason in left_out.items() if layer not in found.ranks}
     spent = {"budget": found.budget, "num_params": found.num_params}
     unit_name = getattr(unit, "__qualname__", unit)  # of a function
     return Plan(
@@ -250,43 +256,26 @@ def _rank_plan(
         target="adapter_rank",
         values=found.ranks,
         scores=found.scores,
-        settings={"metric": metric, "unit": unit_name, "exclude": exclude, **limits, **spent, **of_file},
+        settings={"metric": metric, "unit": unit_name, "exclude": globs, **limits, **spent, **of_file},
         members={layer: (layer,) for layer in found.ranks},
-        left_out={layer: reason for layer, reason in left_out.items() if layer not in found.ranks},
-        notes=notes,
+        left_out=left_out,
+        notes=(*notes, *layer_notes(report, left_out)),
         **_identity(report),
     )
 
 
+def _given_globs(changes: Mapping[str, Any]) -> tuple[str, ...]:
+    return UnitPolicy(exclude=changes.get("exclude", ())).exclude
+
+
+def _with_presets_globs(preset: UnitPolicy, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Add globs to those of the preset, so that who leaves out one layer does not let the head in; none takes all away."""
+    given = _given_globs(changes)
+    return {**changes, "exclude": (*preset.exclude, *given)} if given else dict(changes)
+
+
 def _identity(report: Report) -> dict[str, str]:
     return {"model": report.model.name, "fingerprint": report.model.fingerprint}
-
-
-def _only_fisher(model: object, fisher: object) -> Fisher | str | os.PathLike[str]:
-    given = [value for value in (model, fisher) if value is not None]
-    if len(given) != 1 or not isinstance(given[0], Fisher | str | os.PathLike):
-        raise InputError(
-            f"the policy '{GUIDED_DROPOUT}' needs a Fisher, or its file, and nothing else. Make one: spectra fisher MODEL "
-            "--data FILE -o fisher.safetensors"
-        )
-    return given[0]
-
-
-def _check_options(policy: str, options: Mapping[str, Any]) -> None:
-    for name in options:
-        owners = [other for other, names in _OPTIONS.items() if name in names]
-        if owners and policy not in owners:
-            raise InputError(f"the policy '{policy}' has no option '{name}': that is for {', '.join(owners)}.")
-        if not owners:
-            known = _OPTIONS[policy]
-            raise InputError(f"unknown option {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
-
-
-def _check_preset(policy: str, preset: Any, known: list[str], kind: type[UnitPolicy]) -> None:
-    if isinstance(preset, str) and preset not in known:
-        raise InputError(f"'{policy}' has no preset '{preset}'.{did_you_mean(preset, known)} It has: {', '.join(known)}.")
-    if not isinstance(preset, str | kind):
-        raise InputError(f"preset: expected a {kind.__name__}, or one of {', '.join(known)}, got {preset!r}.")
 
 
 def _check_units(report: Report, members: Mapping[str, Any]) -> None:

@@ -39,6 +39,7 @@ _SINGLE: dict[str, _Check] = {
     "notes": _TEXTS,
     "settings": (lambda value: isinstance(value, dict), "settings by name"),
 }
+_WORDS: dict[str, Iterable[str]] = {"policy": TARGETS, "target": _VALUES}
 _BY_UNIT: dict[str, _Check] = {
     "values": _FINITE,  # more than that by target
     "scores": _FINITE,
@@ -64,14 +65,15 @@ def _faults(content: Mapping[str, Any], lines: _Lines) -> Iterator[str]:
     known = {**_SINGLE, **_BY_UNIT}
     for key in content:
         if key not in known and key != "schema_version":
-            yield f"unknown key '{key}'{_place(lines, key)}{_suggestion(key, known)}"
+            yield f"unknown key '{key}'{place(lines, key)}{suggestion(key, known)}"
     yield from (f"'{key}' is missing" for key in known if key not in content)
     for key, (is_right, expected) in _SINGLE.items():
         if key in content and not is_right(content[key]):
-            yield f"'{key}'{_place(lines, key)}: expected {expected}, got {content[key]!r}"
+            near = suggestion(str(content[key]), _WORDS.get(key, ()))
+            yield f"'{key}'{place(lines, key)}: expected {expected}, got {content[key]!r}{near}"
     target, wanted = str(content.get("target")), TARGETS.get(str(content.get("policy")))
     if wanted and target in _VALUES and target != wanted:
-        yield f"'target'{_place(lines, 'target')}: the policy '{content['policy']}' makes '{wanted}', got '{target}'"
+        yield f"'target'{place(lines, 'target')}: the policy '{content['policy']}' makes '{wanted}', got '{target}'"
     for key, check in _BY_UNIT.items():
         if key in content:
             yield from _unit_faults(key, content[key], _VALUES.get(target, check) if key == "values" else check, lines)
@@ -82,11 +84,11 @@ def _unit_faults(key: str, values: Any, check: _Check, lines: _Lines) -> Iterato
     """Check each value of a mapping by unit, or by layer."""
     is_right, expected = check
     if not isinstance(values, dict):
-        yield f"'{key}'{_place(lines, key)}: expected {expected} by name, got {values!r}"
+        yield f"'{key}'{place(lines, key)}: expected {expected} by name, got {values!r}"
         return
     for name, value in values.items():
         if not is_right(value):
-            yield f"'{key}' of '{name}'{_place(lines, key, name)}: expected {expected}, got {value!r}"
+            yield f"'{key}' of '{name}'{place(lines, key, name)}: expected {expected}, got {value!r}"
 
 
 def _membership_faults(content: Mapping[str, Any], lines: _Lines) -> Iterator[str]:
@@ -100,8 +102,8 @@ def _membership_faults(content: Mapping[str, Any], lines: _Lines) -> Iterator[st
     for key, units in (("values", values), ("scores", scores)):
         for unit in units or ():
             if unit not in members:
-                suggestion = _suggestion(unit, members)
-                yield f"'{key}' has the unit '{unit}'{_place(lines, key, unit)}, which 'members' has not{suggestion}"
+                near = suggestion(unit, members)
+                yield f"'{key}' has the unit '{unit}'{place(lines, key, unit)}, which 'members' has not{near}"
     without = [unit for unit in members if values is not None and unit not in values]
     if without:
         yield f"'values' lacks {counted(len(without), 'unit')} that 'members' has, such as '{without[0]}'"
@@ -109,7 +111,7 @@ def _membership_faults(content: Mapping[str, Any], lines: _Lines) -> Iterator[st
     for unit, layers in members.items():
         for layer in layers if _TEXTS[0](layers) else ():
             if layer in first:
-                yield f"'members' has the layer '{layer}' in '{first[layer]}' and in '{unit}'{_place(lines, 'members', unit)}"
+                yield f"'members' has the layer '{layer}' in '{first[layer]}' and in '{unit}'{place(lines, 'members', unit)}"
             first.setdefault(layer, unit)
 
 
@@ -123,10 +125,28 @@ def _is_finite(value: object) -> TypeGuard[int | float]:
     return abs(value) <= sys.float_info.max  # a whole number may be larger
 
 
-def _place(lines: _Lines, *key: str) -> str:
+def place(lines: Mapping[Key, int], *key: str) -> str:
+    """Say in which line something stands.
+
+    Args:
+        lines: Line by key; empty for JSON.
+        *key: What it is about.
+
+    Returns:
+        Words in brackets, with a blank before them, or nothing.
+    """
     line = lines.get(key)
     return "" if line is None else f" (line {line})"
 
 
-def _suggestion(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Say which word may have been meant.
+
+    Args:
+        word: As it was written.
+        known: Words to choose from.
+
+    Returns:
+        Words in brackets, with a blank before them, or nothing.
+    """
     return f" ({found.strip()})" if (found := did_you_mean(word, known)) else ""

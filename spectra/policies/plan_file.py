@@ -1,7 +1,7 @@
 """The file of a plan: YAML that people edit, or JSON. Read strictly: a slip of the pen must not pass for a default.
 
-YAML where the name ends in ``.yaml`` or ``.yml``, JSON otherwise. ``1e-4`` is text in YAML 1.1 and a number here. A key that is
-given twice is an error; YAML readers keep the last one and say nothing.
+YAML where the name ends in ``.yaml`` or ``.yml``, JSON for ``.json``. ``1e-4`` is text in YAML 1.1 and a number here. A key
+that is given twice is an error; YAML readers keep the last one and say nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spectra.results.writing import made, write_whole
 
 Key = tuple[str, ...]  # ("values", "encoder.layer.0"): where something stands in a file
 
-_YAML = (".yaml", ".yml")
+_YAML, _JSON = (".yaml", ".yml"), ".json"
 _FLOAT, _TEXT, _MERGE = (f"tag:yaml.org,2002:{kind}" for kind in ("float", "str", "merge"))
 _EXPONENT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
 
@@ -76,7 +76,7 @@ def save_plan_file(
         comments: Lines that YAML begins with.
 
     Raises:
-        ResultsError: The file exists, or cannot be written.
+        ResultsError: As :func:`check_free`, or the file cannot be written.
     """
     file, content = check_free(path, force=force), plain(content)
     if is_yaml(file):
@@ -105,7 +105,7 @@ def is_yaml(path: str | os.PathLike[str]) -> bool:
 
 
 def check_free(path: str | os.PathLike[str], *, force: bool) -> Path:
-    """Refuse a name that is taken.
+    """Refuse a name that is taken, or says nothing of the format.
 
     Args:
         path: A file to write.
@@ -115,9 +115,13 @@ def check_free(path: str | os.PathLike[str], *, force: bool) -> Path:
         Its path.
 
     Raises:
-        ResultsError: It exists.
+        ResultsError: It exists, is a folder, or has another ending than those of YAML and JSON.
     """
     file = Path(path).expanduser()
+    if file.is_dir():
+        raise ResultsError(f"'{file}' is a folder. Name a file in it, such as '{file / 'plan.yaml'}'.")
+    if file.suffix not in (*_YAML, _JSON):
+        raise ResultsError(f"'{file}': a plan is YAML or JSON, and its name ends in {', '.join(_YAML)} or {_JSON}. Rename it.")
     if file.exists() and not force:
         raise ResultsError(f"'{file}' exists. Choose another file, or pass force=True (--force).")
     return file
@@ -141,6 +145,15 @@ def read_plan_file(path: str | os.PathLike[str], what: str, remedy: str) -> Plan
     try:
         text = file.read_text(encoding="utf-8")
         return _read_yaml(file, text) if is_yaml(file) else PlanFile(file, json.loads(text))
+    except FileNotFoundError as error:
+        raise ResultsError(f"no file '{file}'. {remedy}") from error
+    except yaml.MarkedYAMLError as error:
+        place = error.problem_mark or error.context_mark
+        line = "the file" if place is None else f"line {place.line + 1}"
+        words = error.problem or error.context or "not understood"
+        raise ResultsError(f"'{file}' cannot be read as {what}: {words}. Correct {line}.") from error
+    except json.JSONDecodeError as error:
+        raise ResultsError(f"'{file}' cannot be read as {what}: {error.msg}. Correct line {error.lineno}.") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())  # YAML's own messages have several lines
         raise ResultsError(f"'{file}' cannot be read as {what} ({reason}). {remedy}") from error

@@ -27,7 +27,9 @@ NOUNS = {
 }
 
 _IN_TRAINING = (
-    "Apply in training, with functions of spectra.training, before a scheduler is made:",
+    "Apply in training, before a scheduler is made:",
+    "  import spectra",
+    "  from spectra.training import OptimizerScale, parameter_units, split_parameter_groups",
     '  plan = spectra.load_plan("{name}")',
     "  split_parameter_groups(optimizer, model, parameter_units(model, plan.members))",
     "  OptimizerScale(optimizer).set(plan.values, target=plan.target)",
@@ -41,7 +43,9 @@ _COMMENTS = {
     ),
     "adapter_rank": (
         "Each layer gets a LoRA adapter of this rank, a whole number; 0 is no adapter.",
-        'Apply: peft.LoraConfig(**spectra.load_plan("{name}").lora_arguments())',
+        "Apply:",
+        "  import peft, spectra",
+        '  config = peft.LoraConfig(**spectra.load_plan("{name}").lora_arguments())',
     ),
 }
 
@@ -55,7 +59,7 @@ class Plan:
         target: What the numbers are: ``learning_rate`` and ``weight_decay`` (multipliers), ``sparsity`` or ``adapter_rank``.
         values: The number of each unit, in model order.
         scores: What it was made of; units without a score are missing.
-        members: Names of the layers of each unit.
+        members: Names of the layers of each unit: in the order of the modules for a live model, of the names for a file.
         left_out: Layers that enter no score, and why.
         settings: All options of the policy, plain values.
         model: Name of the model.
@@ -122,21 +126,31 @@ class Plan:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {"schema_version": PLAN_SCHEMA_VERSION, **{name: plain(value) for name, value in fields.items()}}
 
+    def how_to_apply(self, path: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Return the lines with which a file of a plan is applied, those of Python indented.
+
+        Args:
+            path: As it is to stand in them.
+
+        Returns:
+            The lines.
+        """
+        return tuple(line.replace("{name}", os.fspath(path)) for line in _COMMENTS[self.target][1:])
+
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the plan, atomically.
 
         Args:
-            path: The file: YAML if its name ends in ``.yaml`` or ``.yml``, otherwise JSON. Its folder is made if it is missing.
+            path: The file: YAML (``.yaml``, ``.yml``) or JSON (``.json``). Its folder is made if it is missing.
             force: Replace an existing file.
 
         Raises:
-            ResultsError: The file exists, or cannot be written.
+            ResultsError: Another ending, the file exists, or it cannot be written.
         """
-        first, *more = _COMMENTS[self.target]
+        first = _COMMENTS[self.target][0]
         edit = "Edit the numbers under 'values', or move layers under 'members'; the rest records where they come from."
-        lines = (f"A plan by Spectra. {first}", edit, *more)
-        name = os.path.basename(path)
-        save_plan_file(self.to_dict(), path, force=force, comments=[line.replace("{name}", name) for line in lines])
+        lines = (f"A plan by Spectra. {first}", edit, *self.how_to_apply(os.path.basename(path)))
+        save_plan_file(self.to_dict(), path, force=force, comments=lines)
 
     def __str__(self) -> str:
         lowest, highest = min(self.values, key=self.values.__getitem__), max(self.values, key=self.values.__getitem__)

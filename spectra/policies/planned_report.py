@@ -7,15 +7,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectra.policies.units import ENDS
+from spectra.results.records import FAILURES
 from spectra.results.report import Report
 from spectra.results.settings import AnalysisSettings
 from spectra.results.store import PROGRESS, load
+from spectra.results.words import counted
 from spectra.results.writing import REPORT
 
 if TYPE_CHECKING:
     from spectra.sources.open import Model
 
 Progress = Callable[[Any], None]
+
+_NAMED = 3  # layers in a note
 
 # Settings that change the metrics of a row. What is left: which rows there are (a policy chooses among them itself), further
 # columns, and the arithmetic, whose float32 changes alpha by 1e-6.
@@ -49,6 +54,31 @@ def planned_report(
     from spectra.diagnose.analyze import analyze
 
     return analyze(model, progress=progress, **analysis), ()  # type: ignore[arg-type] # no report, as it is none
+
+
+def layer_notes(report: Report, left_out: Mapping[str, str]) -> tuple[str, ...]:
+    """Say of the layers that a plan leaves out what may surprise.
+
+    Args:
+        report: Its rows.
+        left_out: Why a layer enters no score.
+
+    Returns:
+        Sentences: which layers could not be analysed, and that "first" and "last" in a file are not those of the modules.
+    """
+    failed = [f"'{layer}' ({reason})" for layer, reason in left_out.items() if reason in FAILURES]
+    ends = [f"'{layer}' ({reason})" for layer, reason in left_out.items() if reason in ENDS]
+    notes = []
+    if failed:
+        verb = "has" if len(failed) == 1 else "have"
+        named = ", ".join(failed[:_NAMED]) + (", ..." if len(failed) > _NAMED else "")
+        notes.append(f"{counted(len(failed), 'layer')} {verb} no spectrum: {named}")
+    if ends and report.model.format == "safetensors":
+        notes.append(
+            f"'first' and 'last' are those of the file, in which names stand in alphabetical order within a block: "
+            f"{', '.join(ends)}. For the order of the modules plan the live model"
+        )
+    return tuple(notes)
 
 
 def _given_report(model: Report | Model) -> Report | None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from spectra.errors import InputError, did_you_mean
 from spectra.policies.learning_rate import ScaleMap, ScalePolicy, ScaleTarget
 from spectra.policies.sparsity import SparsityPolicy
-from spectra.policies.units import HEADS, WEIGHT_KINDS, UnitKind, UnitPolicy
+from spectra.policies.units import HEADS, ROUTERS, WEIGHT_KINDS, UnitKind, UnitPolicy
 
 # The profile "tempbalance" has the fit of all published runs: float32, the upper half of each spectrum, weights as stored.
 _PUBLISHED_KINDS = ("linear", "conv2d")
@@ -103,7 +103,8 @@ _FARMS = ScalePolicy(
 
 # emnlp2024-glue with what we hold to be repairs:
 # * fused projections are taken apart, all dense weights and kernels count, experts too: profile "default";
-# * output layers are excluded by name, not by being the last in the table (in a model without one that is a layer of a block);
+# * output layers, and the routers of experts, are excluded by name, not by being the last in the table (in a model without an
+#   output layer that is a layer of a block);
 # * one layer that cannot be fitted well (an orthogonal weight has alpha over 100) does not push all others down: winsorize.
 # Not normalized: the bounds 10^(+-s/2) would go. With 1 of 12 blocks over the mean, the geometric mean would raise that block
 # to 14 times the scheduler's rate in place of 4.2. Between float32 and float64 the median fit differs by 1e-6: float32 will do.
@@ -111,7 +112,7 @@ _RECOMMENDED = dataclasses.replace(
     _GLUE,
     name="recommended",
     kinds=WEIGHT_KINDS,
-    exclude=HEADS,
+    exclude=(*HEADS, *ROUTERS),
     remove_last=False,
     winsorize=(1.0, 10.0),
     analysis={
@@ -145,7 +146,7 @@ _RECOMMENDED_SPARSITY = dataclasses.replace(
     _ALPHAPRUNING,
     name="recommended",
     kinds=("linear", "expert"),
-    exclude=HEADS,
+    exclude=(*HEADS, *ROUTERS),
     winsorize=(1.0, 10.0),
     analysis={"profile": "default", "kinds": ("linear", "expert"), "xmin": "peak", "min_evals": _MIN_EVALS, "min_tail": 10},
 )

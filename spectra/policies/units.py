@@ -41,6 +41,12 @@ HEADS = (
     "vocab_transform", "vocab_projector", "fc", "head", "heads.*",
 )  # fmt: skip
 
+#: Names of the routers of mixtures of experts: small classifiers, no weights of the network that is balanced or pruned.
+ROUTERS = ("*.gate", "*.router", "*.router.*")
+
+#: Why an end of a model enters no score.
+ENDS = FIRST, LAST = "first layer", "last layer"
+
 _METRICS = tuple(f.name for f in dataclasses.fields(LayerDiagnostics) if f.type == "float")
 
 
@@ -79,7 +85,8 @@ def block_of(layer_name: str) -> str | None:
     parts = layer_name.split(".")
     for place in range(len(parts) - 2, -1, -1):
         is_expert = place > 0 and parts[place - 1].endswith("experts")
-        if parts[place].isdecimal() and not is_expert:
+        is_sublayer = place > 2 and (parts[place - 3], parts[place - 1]) == ("block", "layer")  # T5's block, taken apart
+        if parts[place].isdecimal() and not is_expert and not is_sublayer:
             return ".".join(parts[: place + 1])
     return None
 
@@ -90,7 +97,8 @@ class UnitScores:
 
     Attributes:
         scores: Score by unit, finite; units in which no layer has a number are missing.
-        members: Layers by unit, with or without a score.
+        members: Layers by unit, with or without a score, in the order of the rows: for a live model that of the modules, for a
+            file that of its names.
         left_out: Why a layer enters no score: its kind, ``excluded: ...``, ``first layer``, ``last layer``, ``in no block``, a
             :class:`~spectra.results.records.LayerStatus`, or that its metric is missing.
     """
@@ -253,9 +261,9 @@ def _not_counted(rows: Mapping[str, LayerDiagnostics], policy: UnitPolicy) -> di
             reasons[name] = f"excluded: {pattern}"
     counted = [name for name in rows if name not in reasons]
     if policy.remove_last and counted:
-        reasons[counted[-1]] = "last layer"
+        reasons[counted[-1]] = LAST
     if policy.remove_first and counted:
-        reasons[counted[0]] = "first layer"
+        reasons[counted[0]] = FIRST
     return reasons
 
 

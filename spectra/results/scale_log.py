@@ -144,7 +144,10 @@ def load_scale_log(path: str | os.PathLike[str]) -> ScaleLogContent:
             records += [_record(json.loads(line))] if line else []
         except (AttributeError, KeyError, TypeError, ValueError):
             damaged.append(number)
-    notes = [f"line {number} is no record and is left out: a crash cut it off, or it is being written" for number in damaged]
+    notes = [
+        f"line {number} is no record and is left out: it was cut off by a crash, is being written, or was edited"
+        for number in damaged
+    ]
     return ScaleLogContent(header, _latest(records), tuple(notes))
 
 
@@ -201,8 +204,8 @@ def _continued(file: Path, header: ScaleLogHeader) -> tuple[ScaleRecord, ...]:
     different = [name for name in ("policy", "units", "model") if before[name] != now[name]]
     if different:
         raise ResultsError(
-            f"'{file}' holds the log of another run (its {' and '.join(different)} differ). Choose another file, or pass "
-            "force=True to replace it."
+            f"'{file}' holds the log of another run (its {' and '.join(different)} differ). Choose another file, or move that "
+            "one away."
         )
     return found.records
 

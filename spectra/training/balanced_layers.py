@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from spectra.diagnose.profiles import resolve_settings
 from spectra.errors import InputError
@@ -16,7 +17,7 @@ from spectra.policies.learning_rate import ScalePolicy, scores_of
 from spectra.policies.units import UnitKind, block_of
 from spectra.sources.adapter_module import has_adapters
 from spectra.training.layer_meter import LayerMeter
-from spectra.training.parameter_groups import parameter_units, plain_parameter_name
+from spectra.training.parameter_groups import parameter_units, plain_parameter_name, unwrapped_optimizer
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,12 @@ class BalancedLayers:
     """What is balanced.
 
     Attributes:
-        policy: With the way to find a layer's block in this model.
+        policy: For these layers: with the way to find a layer's block in this model, and without ``remove_first`` and
+            ``remove_last``, which have been followed.
         meter: Measures the layers.
         layers: Names of those that are measured: analysed and trained. In model order.
         members: Layers of each unit.
+        left_out: Why other analysed and trained layers take no part.
         device: Of the model.
     """
 
@@ -35,45 +38,56 @@ class BalancedLayers:
     meter: LayerMeter
     layers: tuple[str, ...]
     members: Mapping[str, tuple[str, ...]]
+    left_out: Mapping[str, str]
     device: torch.device
 
 
-def balanced_layers(model: nn.Module, policy: ScalePolicy) -> BalancedLayers:
+def balanced_layers(model: nn.Module, policy: ScalePolicy, optimizer: Optimizer) -> BalancedLayers:
     """Find the layers of a model that a policy balances.
 
     Args:
         model: Live, wrapped or not. Layers that are not trained, and where there are adapters those without, take no part:
             their learning rate is nobody's.
-        policy: Says which kinds of layers count, and what a unit is.
+        policy: Says which kinds of layers count, and what a unit is. Its ``remove_first`` and ``remove_last`` are of the layers
+            that are trained.
+        optimizer: Whose parameters are trained.
 
     Returns:
         The layers, their units, and what measures them.
 
     Raises:
-        InputError: No layer is left.
+        InputError: No layer is left, or an optimizer of another model.
     """
     analysis: dict[str, Any] = {"profile": "tempbalance"} | ({"lora": "merged"} if has_adapters(model) else {})
     analysis |= policy.analysis
     meter = LayerMeter(model, resolve_settings(**analysis))
-    trained = _trained_layers(model, meter.layers)
+    trained = _trained_layers(model, meter.layers, optimizer)
     rows = [row for row in meter.rows_before_reading if row.layer_name in trained]
     if policy.unit == UnitKind.BLOCK:
         policy = dataclasses.replace(policy, unit=block_finder(model))
-    members = {unit: layers for unit, layers in scores_of(rows, policy).members.items() if layers}
-    taking_part = {layer for layers in members.values() for layer in layers}
-    if not members:
-        raise InputError(
-            f"{type(model).__name__} has no layer that this policy could balance: {len(meter.layers)} are analysed, "
-            f"{len(trained)} of them trained, none in a unit. Try unit='layer', or loosen kinds and exclude."
-        )
+    found = scores_of(rows, policy)
+    if not found.members:
+        raise InputError(_nothing(model, meter.layers, trained))
+    taking_part = {layer for layers in found.members.values() for layer in layers}
+    left_out = {layer: reason for layer, reason in found.left_out.items() if layer not in taking_part}
+    policy = dataclasses.replace(policy, remove_first=False, remove_last=False)
     first = next(iter(model.parameters()))
-    return BalancedLayers(policy, meter, tuple(name for name in meter.layers if name in taking_part), members, first.device)
+    layers = tuple(name for name in meter.layers if name in taking_part)
+    return BalancedLayers(policy, meter, layers, found.members, left_out, first.device)
+
+
+def _nothing(model: nn.Module, layers: Collection[str], trained: Collection[str]) -> str:
+    what = f"{type(model).__name__} has no layer that this policy could balance: {len(layers)} are analysed, "
+    if not trained:
+        return f"{what}and none of them is trained (requires_grad). Make it after the choice of what is trained."
+    return f"{what}{len(trained)} of them trained, none in a unit. Try unit='layer', or loosen kinds and exclude."
 
 
 def block_finder(model: nn.Module) -> Callable[[str], str | None]:
     """Return what finds the block of a layer in a model: the innermost entry of a ``ModuleList`` that holds it.
 
-    Lists of experts are no blocks. In a model without such lists, names decide: ``spectra.policies.units.block_of``.
+    Lists of experts are no blocks, nor are lists of different modules inside an entry of another list, as the attention and the
+    feed-forward part of a T5 block. In a model without such lists, names decide: ``spectra.policies.units.block_of``.
 
     Args:
         model: Live, wrapped or not.
@@ -81,9 +95,10 @@ def block_finder(model: nn.Module) -> Callable[[str], str | None]:
     Returns:
         Layer name → path of its block, or ``None``.
     """
-    lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    plain = {plain_parameter_name(name) for name in lists}
-    paths = {path for path in plain if path.rpartition(".")[2] != "experts"}
+    lists = {plain_parameter_name(name): module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    paths = {
+        path for path, entries in lists.items() if not path.endswith("experts") and not _are_sublayers(path, entries, lists)
+    }
     if not paths:
         return block_of
 
@@ -98,7 +113,24 @@ def block_finder(model: nn.Module) -> Callable[[str], str | None]:
     return find
 
 
-def _trained_layers(model: nn.Module, layers: tuple[str, ...]) -> set[str]:
+def _are_sublayers(path: str, entries: nn.ModuleList, lists: Mapping[str, nn.ModuleList]) -> bool:
+    """Whether a list is a block taken apart, and not a stage of equal blocks."""
+    parts = path.split(".")
+    is_inside = any(parts[place].isdigit() and ".".join(parts[:place]) in lists for place in range(1, len(parts)))
+    return is_inside and len({type(entry) for entry in entries}) > 1
+
+
+def _trained_layers(model: nn.Module, layers: tuple[str, ...], optimizer: Optimizer) -> set[str]:
     layer_of = parameter_units(model, {layer: (layer,) for layer in layers})
+    known = {id(parameter) for group in unwrapped_optimizer(optimizer).param_groups for parameter in group["params"]}
     parameters = dict(model.named_parameters())
-    return {layer for name, layer in layer_of.items() if layer and parameters[name].requires_grad}
+    if known.isdisjoint(map(id, parameters.values())):
+        raise InputError(
+            f"optimizer: it has parameters that {type(model).__name__} does not have. Pass the model it was made for, after "
+            "all wrapping."
+        )
+    return {layer for name, layer in layer_of.items() if layer and _is_trained(parameters[name], known)}
+
+
+def _is_trained(parameter: nn.Parameter, known: Collection[int]) -> bool:
+    return parameter.requires_grad and id(parameter) in known

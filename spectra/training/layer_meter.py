@@ -7,7 +7,7 @@ by one of them, and all get all rows, the same to the bit.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +19,9 @@ from torch import Tensor, distributed, nn
 from spectra.diagnose.analyze import resolve_device, resolve_workers
 from spectra.diagnose.engines import local
 from spectra.diagnose.layer import batches, diagnose_layers, known_before_reading
-from spectra.errors import InputError, did_you_mean
+from spectra.errors import InputError, SpectraError, did_you_mean
 from spectra.esd.accelerator import CPU
+from spectra.esd.eigenvalues import MATRIX_ERRORS
 from spectra.fisher.distributed import is_distributed, rank
 from spectra.matrices import WeightMatrices
 from spectra.results.records import LayerDiagnostics
@@ -131,10 +132,12 @@ class LayerMeter:
 
         Raises:
             InputError: A layer that there is not.
+            SpectraError: A process ran out of memory, or the like; then all of them raise it.
         """
         weights = self._up_to_date()
         jobs = self._chosen(layers)
         self._remember(jobs)
+        self._failures: list[str] = []
         if weights.shards:
             rows = exchanged(self._rows_of_shards(_by_tensor(jobs), sum_grams=True))
             known = {row.matrix_name for row in rows}
@@ -142,7 +145,10 @@ class LayerMeter:
             if missing:
                 rows += exchanged(self._rows_of_shards(_by_tensor(missing), sum_grams=False))
         else:
-            rows = exchanged(self._rows_of_live(_own_share(jobs)))
+            rows = exchanged(self._guarded(lambda: self._rows_of_live(_own_share(jobs))))
+        failures = exchanged(self._failures)
+        if failures:
+            raise SpectraError(f"layers could not be measured: {failures[0]}")
         return _in_order(rows, jobs)
 
     def snapshot(self, layers: Collection[str] | None = None) -> Snapshot:
@@ -244,9 +250,17 @@ class LayerMeter:
                 with gathered(weights.shards[jobs[0].tensor.name], owner):
                     whole += copied(jobs, weights.places) if owner == rank() else []
         summed = [job for jobs in tensors for job in jobs if job.matrix_name in grams]
-        by_gram = rows_of_grams(summed, lambda job: grams[job.matrix_name], weights.settings)
-        found = _diagnosed(whole, weights.settings, self._device, self._workers) if whole else []
-        return found + [row for row in by_gram if row is not None]
+        by_gram = partial(rows_of_grams, summed, lambda job: grams[job.matrix_name], weights.settings)
+        rows = self._guarded(lambda: [row for row in by_gram() if row is not None])
+        return rows + self._guarded(lambda: _diagnosed(whole, weights.settings, self._device, self._workers) if whole else [])
+
+    def _guarded(self, measured: Callable[[], Rows]) -> Rows:
+        """Note what goes wrong on this process, and go on: the others wait for it where they talk next."""
+        try:
+            return measured()
+        except MATRIX_ERRORS as error:
+            self._failures.append(f"{type(error).__name__}: {error}".rstrip(": "))
+            return []
 
     def _can_sum(self, jobs: Sequence[WeightMatrices]) -> bool:
         (job, *others) = jobs

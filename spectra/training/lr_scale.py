@@ -63,6 +63,8 @@ class OptimizerScale:
 
     Attributes:
         units: Names of the units that have a group, in the order of the groups.
+        num_steps: Steps of the optimizer, without those that mixed precision or accumulation left out; and calls of
+            :meth:`restore` that ended one by hand.
 
     Raises:
         InputError: No torch optimizer, one that has such a controller already, groups that are not split by unit, or a group
@@ -90,7 +92,9 @@ class OptimizerScale:
         self._keeps_product = False
         self._saved: list[tuple[dict[str, Any], str, Any]] = []  # while multiplied: group, key, the scheduler's value
         self._is_held = False  # by apply(): the hooks leave things alone
+        self.num_steps = 0
         self._tensors: dict[tuple[int, str], _TensorValue] = {}  # by id of the group, and key
+        self._users: set[str] = set()  # targets that somebody keeps up to date
         separate_tensors(inner.param_groups, _KEYS.values())
         self._handles = [
             inner.register_step_pre_hook(self._before_step),
@@ -112,6 +116,30 @@ class OptimizerScale:
         """
         found = _at_work(unwrapped_optimizer(optimizer))
         return cls(optimizer) if found is None else found
+
+    def claim(self, target: str) -> None:
+        """Take the multipliers of a target over, until :meth:`release`.
+
+        Args:
+            target: ``learning_rate`` or ``weight_decay``.
+
+        Raises:
+            InputError: Somebody has them.
+        """
+        if target in self._users:
+            raise InputError(f"optimizer: its {target} is balanced already. Remove the other one first.")
+        self._users.add(target)
+
+    def release(self, target: str) -> None:
+        """Give the multipliers of a target up: they become 1, and the last to go removes the controller.
+
+        Args:
+            target: As claimed.
+        """
+        self.set({}, target=target)
+        self._users.discard(target)
+        if not self._users:
+            self.remove()
 
     def set(self, scales: Mapping[str, float], *, target: str = LEARNING_RATE, keep_lr_times_wd: bool = False) -> None:
         """Set the multipliers from the next step on.
@@ -160,6 +188,7 @@ class OptimizerScale:
 
     def restore(self) -> None:
         """Put the scheduler's values back; without multiplied ones nothing happens."""
+        self.num_steps += self._is_held
         self._is_held = False
         self._put_back()
 
@@ -210,7 +239,8 @@ class OptimizerScale:
 
     def remove(self) -> None:
         """Put the scheduler's values back and leave the optimizer alone; its groups stay split."""
-        self.restore()
+        self._is_held = False
+        self._put_back()
         for handle in self._handles:
             handle.remove()
 
@@ -270,7 +300,8 @@ class OptimizerScale:
             self._multiply()
 
     def _after_step(self, *_: object) -> None:
-        if not self._is_held:
+        if not self._is_held:  # else restore() counts
+            self.num_steps += 1
             self._put_back()
 
     def _with_own_values(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> None:

@@ -4,18 +4,19 @@
 a unit that is                     has
 =================================  ====================================================================================
 a layer                            weight and bias of the module, parametrized or not, and the adapters put around it
-a block: a path above its layers   every parameter below the path, normalization layers and biases included
+a block: a path above its layers   these layers, and what else stands below the path and is no layer: normalization layers
 any other set of layers            the parameters of these layers
 =================================  ====================================================================================
 
-Everything else is *base*: its multiplier is 1. Names are those of the model inside all wrappers; a parameter with several names
+Everything else is *base*: its multiplier is 1. So are layers of a block that its unit does not list: a policy has excluded
+them, or somebody has taken them out of a plan. Names are those of the model inside all wrappers; a parameter with several names
 goes by its first one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -24,10 +25,11 @@ from torch.optim import Optimizer
 
 from spectra.errors import InputError, did_you_mean
 from spectra.fisher.parameters import kind_of
-from spectra.results.words import counted
+from spectra.training.unit_members import name_shift
 
 UNIT = "spectra_unit"  # key in a parameter group: name of its unit
 BASE = ""  # the unit of what belongs to none
+_LAYERS = ("linear", "embedding", "convolution")  # kinds of modules whose weight is a layer
 
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer"}
 _FRONT = re.compile(r"^(?:module\.|base_model\.model\.)+")  # DistributedDataParallel, peft
@@ -64,7 +66,8 @@ def parameter_units(model: nn.Module, members: Mapping[str, Sequence[str]], *, n
 
     Args:
         model: Live, wrapped or not.
-        members: Layer names of each unit. A unit whose name is a path above all its layers is a block.
+        members: Layer names of each unit. A unit whose name is a path above all its layers is a block. Where no name is one of
+            this model's, all may differ from them by one prefix: ``encoder.layer.0`` is ``bert.encoder.layer.0`` then.
         norms_follow: Normalization layers that are in no unit go with the layer before them: the last one with a weight, in the
             order of the modules, below the nearest module that holds both; with the next one if there is none before. They
             stay base if that layer is. For units that are layers: blocks hold theirs.
@@ -73,20 +76,22 @@ def parameter_units(model: nn.Module, members: Mapping[str, Sequence[str]], *, n
         Name of the parameter, as in ``model.named_parameters()``, to its unit; ``""`` for base.
 
     Raises:
-        InputError: A unit without a name, units that the model does not have, a layer in two units, or parameters that FSDP has
-            put together.
+        InputError: A unit without a name, layers that the model does not have, a layer in two units, or parameters that FSDP
+            has put together.
     """
     names = _plain_names(model)
-    _refuse_foreign_units(model, members, set(names.values()))
+    shift = _checked_shift(model, members, set(names.values()))
     layers: dict[str, str] = {}
     blocks: dict[str, str] = {}
     for unit, its_layers in members.items():
-        plain = [plain_parameter_name(layer) for layer in its_layers]
-        if all(layer.startswith(f"{plain_parameter_name(unit)}.") for layer in plain):
-            blocks[plain_parameter_name(unit)] = unit
+        path = shift(plain_parameter_name(unit))
+        plain = [shift(plain_parameter_name(layer)) for layer in its_layers]
+        if all(layer.startswith(f"{path}.") for layer in plain):
+            blocks[path] = unit
         for layer in plain:
             if layers.setdefault(layer, unit) != unit:
                 raise InputError(f"layer '{layer}' is in two units, '{layers[layer]}' and '{unit}'. Leave it in one.")
+    layers |= dict.fromkeys(_unlisted_layers(model, names, layers), BASE)
     units = {name: _unit_of(path, layers, blocks) for name, path in names.items()}
     return units | _units_of_norms(model, names, units) if norms_follow else units
 
@@ -231,21 +236,28 @@ def _unit_beside(path: str, place: int, weights: Sequence[tuple[int, str, str]])
     return BASE
 
 
-def _refuse_foreign_units(model: nn.Module, members: Mapping[str, Sequence[str]], names: set[str]) -> None:
+def _checked_shift(model: nn.Module, members: Mapping[str, Sequence[str]], names: set[str]) -> Callable[[str], str]:
     flat = next((name for name, _ in model.named_parameters() if name.rpartition(".")[2].startswith("_flat_param")), None)
     if flat:
         raise InputError(f"'{flat}' holds the parameters of several modules. Wrap the model in FSDP with use_orig_params=True.")
     if BASE in members:
         raise InputError("members: a unit without a name. Name it, or leave its layers out.")
     others = (pair for listed in (model.named_modules, model.named_buffers) for pair in listed(remove_duplicate=False))
-    known = names | {plain_parameter_name(name) for name, _ in others}
-    foreign = [unit for unit, layers in members.items() if known.isdisjoint(map(plain_parameter_name, layers))]
-    if foreign:
-        named = ", ".join(f"'{unit}'" for unit in foreign[:3]) + (", ..." if len(foreign) > 3 else "")
-        raise InputError(
-            f"members: {len(foreign)} of {counted(len(members), 'unit')} have no layer in {type(model).__name__}: {named}."
-            f"{did_you_mean(foreign[0], known)} Take the units of this model."
-        )
+    aliases = (name for name, _ in model.named_parameters(remove_duplicate=False))
+    known = names | {plain_parameter_name(name) for name, _ in others} | set(map(plain_parameter_name, aliases))
+    plain = {unit: [plain_parameter_name(layer) for layer in layers] for unit, layers in members.items()}
+    return name_shift(plain, known, type(model).__name__)
+
+
+def _unlisted_layers(model: nn.Module, names: Mapping[str, str], listed: Collection[str]) -> Iterator[str]:
+    """Yield the layers that no unit lists, by the names that an analysis gives them."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name, parameter in model.named_parameters():
+        kind, leaf = kind_of(modules[name.rpartition(".")[0]]), name.rpartition(".")[2]
+        # Of a sharded parameter a process may hold a flat part.
+        is_weight = parameter.ndim > 1 or (kind in _LAYERS and leaf == "weight")
+        if is_weight and kind != "norm" and not any(layer in listed for layer in _layer_names(names[name])):
+            yield names[name].removesuffix(".weight")
 
 
 def _unit_by_parameter(model: nn.Module, units: Mapping[str, str]) -> dict[int, str]:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,13 @@ from spectra.results.records import LayerDiagnostics, LayerStatus, layer_from_di
 from spectra.results.scale_log import ScaleLog, ScaleLogHeader, ScaleRecord
 from spectra.results.words import counted
 from spectra.training.balanced_layers import balanced_layers
-from spectra.training.lr_scale import TARGETS, OptimizerScale
-from spectra.training.parameter_groups import parameter_units, split_parameter_groups
+from spectra.training.lr_scale import WEIGHT_DECAY, OptimizerScale
+from spectra.training.parameter_groups import UNIT, parameter_units, split_parameter_groups, unwrapped_optimizer
 from spectra.training.tempbalance_config import TempBalanceConfig, tempbalance_config
 from spectra.training.update_clock import UpdateClock
 
 STATE_VERSION = 1
+_NAMED = 4  # of many faults
 
 
 @dataclass(frozen=True)
@@ -101,27 +103,36 @@ class TempBalance:
         self.config = tempbalance_config(config, **changes)
         if self._is_asynchronous and is_distributed():
             raise InputError("asynchronous: several processes must measure together. Leave it out, or set deterministic.")
-        found = balanced_layers(model, self.config.resolved_policy)
+        found = balanced_layers(model, self.config.resolved_policy, optimizer)
         self.policy, self.members, self._meter = found.policy, found.members, found.meter
+        self._log = self._opened_log(type(model).__name__)
         split_parameter_groups(optimizer, model, parameter_units(model, found.members, norms_follow=self.config.norms_follow))
         self._controller = OptimizerScale.of(optimizer)
-        self._layers = found.layers
+        self._controller.claim(self.policy.target)
+        self._layers, self._takes_no_part = found.layers, found.left_out
+        self._seen_steps = self._controller.num_steps
+        self._is_removed = False
         self._rows: dict[str, LayerDiagnostics] = {}
         self._clock = UpdateClock(self.config.interval, budget=self.config.budget, device=found.device)
         self._next_part = 0
         self._pending: _Pending | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._warned: set[str] = set()
-        self._log = self._opened_log(type(model).__name__)
-        self.left_out: dict[str, str] = {}
+        self.left_out = dict(found.left_out)
         self.scores: dict[str, float] = {}
         self.scales: dict[str, float] = dict.fromkeys(self.members, 1.0)
         self.num_steps = 0
         self.num_updates = 0
-        if resume is not None:
-            self.load_state_dict(resume)
-        elif self.config.start_step == 0:
-            self._measure_now(self._layers)
+        try:
+            self._set(self.scales)  # what the optimizer cannot do is said before training
+            self._warn_of_decay(optimizer)
+            if resume is not None:
+                self.load_state_dict(resume)
+        except InputError:
+            self.remove()
+            raise
+        if resume is None and self.config.start_step == 0:
+            self._update_now()
 
     @property
     def interval(self) -> int | None:
@@ -134,27 +145,33 @@ class TempBalance:
         return self._clock.share
 
     def step(self) -> None:
-        """Count an optimizer step, and update the multipliers where that is due."""
+        """Count an optimizer step, and update the multipliers where that is due.
+
+        A call after which the optimizer has made no step, as accelerate's accumulation and mixed precision leave some out, does
+        nothing.
+        """
+        if self._is_removed or self._controller.num_steps == self._seen_steps:
+            return
+        self._seen_steps = self._controller.num_steps
         self.num_steps += 1
         is_due = self._clock.tick()
         if self._pending is not None:
             self._collect(wait=self.num_steps - self._pending.step >= self.config.max_staleness)
         if self.num_steps < self.config.start_step or self._pending is not None:
             return
-        if is_due or not self.num_updates:
+        if is_due or self.num_steps == self.config.start_step:
             self.update()
 
     def update(self) -> None:
         """Measure what is due, and set the multipliers: now, or, in a thread, at a later step."""
-        due = self._due()
         if not self._is_asynchronous:
-            self._measure_now(due)
+            self._update_now()
             return
         if self._pending is not None:
             self._collect(wait=True)
-        with self._clock.updating():
+        with self._clock.updating(), self._going_on():
+            snapshot = self._meter.snapshot(self._due())
             self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="spectra-tempbalance")
-            snapshot = self._meter.snapshot(due)
             self._pending = _Pending(self.num_steps, self._thread.submit(snapshot.measure))
 
     def logs(self) -> dict[str, float]:
@@ -169,7 +186,8 @@ class TempBalance:
         values, metric = list(self.scores.values()), self.policy.metric
         numbers = {f"{metric}_mean": statistics.fmean(values), f"{metric}_std": statistics.pstdev(values)} if values else {}
         numbers |= {"scale_min": min(self.scales.values()), "scale_max": max(self.scales.values())}
-        numbers |= {"updates": self.num_updates, "seconds": self._clock.seconds_of_updates, "share_of_time": self.share}
+        numbers |= {"updates": self.num_updates, "share_of_time": self.share}
+        numbers |= {"seconds_per_update": self._clock.seconds_of_updates / self.num_updates}
         numbers |= {f"scale/{unit}": scale for unit, scale in self.scales.items()}
         return {f"{self.policy.method}/{name}": number for name, number in numbers.items()}
 
@@ -212,17 +230,17 @@ class TempBalance:
         self._pending = None
         self._rows = {row.matrix_name: row for row in rows if row.layer_name in known}
         self.num_steps, self.num_updates = state["num_steps"], state["num_updates"]
-        self._next_part = state["next_part"]
+        self._next_part = state["next_part"] % self.config.parts
         self.scores = {unit: score for unit, score in state["scores"].items() if unit in self.members}
         self.scales = dict.fromkeys(self.members, 1.0) | {u: s for u, s in state["scales"].items() if u in self.members}
         self._clock.load_state_dict(state["clock"])
-        self._set()
+        self._set(self.scales)
 
     def remove(self) -> None:
         """Take the multipliers off the optimizer; its groups stay split, and multipliers of the other target at work."""
-        self._controller.set({}, target=self.policy.target)
-        if all(set(self._controller.scales(target).values()) <= {1.0} for target in TARGETS):
-            self._controller.remove()
+        if not self._is_removed:
+            self._is_removed = True
+            self._controller.release(self.policy.target)
         if self._thread is not None:
             self._thread.shutdown(wait=True)
 
@@ -232,6 +250,8 @@ class TempBalance:
 
     def _due(self) -> list[str]:
         """The layers that this update measures: those of its part, without those that have hardly changed."""
+        if not self._rows:
+            return list(self._layers)
         part = [layer for number, layer in enumerate(self._layers) if number % self.config.parts == self._next_part]
         self._next_part = (self._next_part + 1) % self.config.parts
         if not self.config.skip_below:
@@ -239,15 +259,12 @@ class TempBalance:
         changes = self._meter.change(part)
         return [layer for layer in part if not changes[layer] < self.config.skip_below]
 
-    def _measure_now(self, layers: Collection[str]) -> None:
-        with self._clock.updating():
-            try:
-                rows: Sequence[LayerDiagnostics] = self._meter.measure(layers) if layers else ()
-            except MATRIX_ERRORS as error:
-                self._warn("failed", f"the layers could not be measured ({error}); the multipliers stay as they are")
-                return
-            self._take(rows)
-        self._record(len(layers))
+    def _update_now(self) -> None:
+        due: Collection[str] = ()
+        with self._clock.updating(), self._going_on():
+            due = self._due()
+            self._take(self._meter.measure(due) if due else ())
+        self._record(len(due))
 
     def _collect(self, *, wait: bool) -> None:
         """Let what a thread has measured come into force."""
@@ -255,28 +272,47 @@ class TempBalance:
         if not wait and not self._pending.rows.done():
             return
         pending, self._pending = self._pending, None
-        try:
+        with self._going_on():
             rows = pending.rows.result()
+            self._take(rows)
+            self._record(len({row.layer_name for row in rows}))
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Let training go on with the multipliers as they are, whatever goes wrong with an update."""
+        try:
+            yield
         except MATRIX_ERRORS as error:
-            self._warn("failed", f"the layers could not be measured ({error}); the multipliers stay as they are")
-            return
-        self._take(rows)
-        self._record(len({row.layer_name for row in rows}))
+            self._warn("failed", f"the multipliers could not be updated ({error}) and stay as they are")
 
     def _take(self, rows: Sequence[LayerDiagnostics]) -> None:
-        self._rows |= {row.matrix_name: row for row in rows}
-        found = scores_of(list(self._rows.values()), self.policy)
-        keep = self.config.ema
-        new = {u: keep * self.scores[u] + (1.0 - keep) * s if u in self.scores else s for u, s in found.scores.items()}
-        self.scores, self.left_out = new, dict(found.left_out)
-        self.scales = dict.fromkeys(self.members, 1.0) | scales_of(new, self.policy)
+        measured = {row.matrix_name: row for row in rows}
+        known = self._rows | measured
+        place = {layer: number for number, layer in enumerate(self._layers)}
+        in_order = sorted(known.values(), key=lambda row: place[row.layer_name])
+        found = scores_of(in_order, self.policy)
+        scores = self._averaged(found.scores, {row.layer_name for row in rows})
+        scales = dict.fromkeys(self.members, 1.0) | scales_of(scores, self.policy)
+        self._set(scales)
+        self._rows = known
+        self.scores, self.scales = scores, scales
+        self.left_out = {**self._takes_no_part, **found.left_out}
         self.num_updates += 1
-        self._set()
         self._warn_of_rows()
 
-    def _set(self) -> None:
-        scales = {unit: scale for unit, scale in self.scales.items() if unit in self._controller.units}
-        self._controller.set(scales, target=self.policy.target, keep_lr_times_wd=self.config.keep_lr_times_wd)
+    def _averaged(self, new: Mapping[str, float], measured: Collection[str]) -> dict[str, float]:
+        """Give old scores their weight in the new ones of units that were measured."""
+        keep = self.config.ema
+        averaged = {}
+        for unit, score in new.items():
+            old = self.scores.get(unit, score)
+            is_new = any(layer in measured for layer in self.members[unit])
+            averaged[unit] = score if not keep else keep * old + (1.0 - keep) * score if is_new else old
+        return averaged
+
+    def _set(self, scales: Mapping[str, float]) -> None:
+        known = {unit: scale for unit, scale in scales.items() if unit in self._controller.units}
+        self._controller.set(known, target=self.policy.target, keep_lr_times_wd=self.config.keep_lr_times_wd)
 
     def _warn_of_rows(self) -> None:
         broken = [row.layer_name for row in self._rows.values() if row.status == LayerStatus.NONFINITE]
@@ -288,6 +324,11 @@ class TempBalance:
         if set(self.scales.values()) == {1.0}:
             what = f"{counted(len(self.scores), 'unit')} with a score" if len(self.scores) < 2 else "all scores are equal"
             self._warn("equal", f"{what}: there is nothing to balance, all multipliers are 1")
+
+    def _warn_of_decay(self, optimizer: Optimizer) -> None:
+        groups = unwrapped_optimizer(optimizer).param_groups
+        if self.policy.target == WEIGHT_DECAY and not any(float(group["weight_decay"]) for group in groups if group[UNIT]):
+            self._warn("no decay", "the weight decay of all units is 0, which no multiplier changes: set one in the optimizer")
 
     def _warn(self, cause: str, message: str) -> None:
         if cause not in self._warned and rank() == 0:
@@ -319,11 +360,14 @@ class TempBalance:
             self._warn("log", f"the log is not written any more: {error}")
 
     def _refuse_other(self, state: Mapping[str, Any]) -> None:
-        stored = state["scales"]
-        missing = [unit for unit in stored if unit not in self.members]
-        new = [unit for unit in self.members if unit not in stored]
-        if missing or new:
-            names = "; ".join([f"'{unit}' is gone" for unit in missing] + [f"'{unit}' is new" for unit in new])
-            raise InputError(f"TempBalance: the state is of other units: {names}. Pass strict=False to take what fits.")
         if state["config"]["policy"] != self.config.to_dict()["policy"]:
             raise InputError("TempBalance: the state is of another policy. Use the policy of that run, or pass strict=False.")
+        stored = state["scales"]
+        changes = [f"'{unit}' is gone" for unit in stored if unit not in self.members]
+        changes += [f"'{unit}' is new" for unit in self.members if unit not in stored]
+        if changes:
+            more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
+            raise InputError(
+                f"TempBalance: the state is of other units: {'; '.join(changes[:_NAMED])}{more}. Pass strict=False to take "
+                "what fits."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import wraps
 from pathlib import Path
@@ -12,9 +13,10 @@ from torch.optim import Optimizer
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-from spectra.errors import InputError
+from spectra.errors import InputError, ResultsError, SpectraWarning
 from spectra.training.balanced_layers import balanced_layers
-from spectra.training.parameter_groups import parameter_units, split_parameter_groups
+from spectra.training.parameter_groups import UNIT, parameter_units, split_parameter_groups, unwrapped_optimizer
+from spectra.training.scale_checks import refuse_other_split
 from spectra.training.tempbalance import TempBalance
 from spectra.training.tempbalance_config import TempBalanceConfig, tempbalance_config
 
@@ -62,8 +64,12 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
             The callback.
 
         Raises:
-            InputError: The trainer has a scheduler already, which counts the groups as they are.
+            InputError: No trainer, or one with a scheduler already, which counts the groups as they are.
         """
+        if not all(hasattr(trainer, name) for name in ("create_optimizer", "callback_handler", "add_callback")):
+            raise InputError(
+                f"trainer: expected a transformers Trainer, got {type(trainer).__name__}. Pass the trainer itself."
+            )
         if trainer.optimizer is not None:
             if trainer.lr_scheduler is not None:
                 raise InputError(
@@ -100,7 +106,11 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
         if self._writes_log and config.log is None:
             config = tempbalance_config(config, log=str(Path(args.output_dir) / f"{config.resolved_policy.method}.jsonl"))
         stored = (self._restored or self._stored(state)) if state.global_step else None
-        self.balance = TempBalance(model, optimizer, config, resume=stored)
+        try:
+            self.balance = TempBalance(model, optimizer, config, resume=stored)
+        except ResultsError as error:  # of another run in the same folder
+            warnings.warn(f"TempBalance: no log is written: {error}", SpectraWarning, stacklevel=2)
+            self.balance = TempBalance(model, optimizer, self.config, resume=stored)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count the step, and update where that is due."""
@@ -148,5 +158,9 @@ def split_by_policy(
         InputError: As for :class:`~spectra.training.tempbalance.TempBalance`.
     """
     options = tempbalance_config(config, **changes)
-    members = balanced_layers(model, options.resolved_policy).members
+    members = balanced_layers(model, options.resolved_policy, optimizer).members
+    inner = unwrapped_optimizer(optimizer)
+    is_new = not any(UNIT in group for group in inner.param_groups)
     split_parameter_groups(optimizer, model, parameter_units(model, members, norms_follow=options.norms_follow))
+    if is_new:  # a trainer loads a checkpoint before it tells its callbacks
+        inner.register_load_state_dict_pre_hook(lambda one, state: refuse_other_split(one.param_groups, state["param_groups"]))

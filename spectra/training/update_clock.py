@@ -6,9 +6,9 @@ import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import distributed
@@ -30,7 +30,7 @@ class UpdateClock:
     .. math:: \text{interval} \ge T_u / (\text{budget} \cdot T_s) ,
 
     between 1 and 1000, with :math:`T_u` and :math:`T_s` the medians of the seconds of an update and of a step. It is chosen
-    anew some steps after each update; in a run of several processes by the slowest of them, for all.
+    anew after each update, once some steps have been timed; in a run of several processes by the slowest of them, for all.
 
     Args:
         interval: Steps between updates, or ``"auto"``.
@@ -50,11 +50,9 @@ class UpdateClock:
         device: torch.device,
         now: Callable[[], float] = time.perf_counter,
     ) -> None:
-        whole = isinstance(interval, int) and not isinstance(interval, bool) and interval >= 1
-        if interval != "auto" and not whole:
-            raise InputError(f"interval: expected 'auto' or a whole number of at least 1, got {interval!r}.")
-        if not 0.0 < budget <= 1.0:
-            raise InputError(f"budget: expected a share of the time in (0, 1], got {budget}.")
+        faults = [*interval_faults(interval, budget)]
+        if faults:
+            raise InputError(f"{'; '.join(faults)}.")
         self._is_auto = interval == "auto"
         self.interval: int | None = None if self._is_auto else int(interval)
         self.steps_since_update = 0
@@ -81,7 +79,9 @@ class UpdateClock:
         self.steps_since_update += 1
         if self._is_auto and self.steps_since_update <= _TIMED_STEPS:
             self._time_step()
-            if self.steps_since_update == _TIMED_STEPS:
+            if self.steps_since_update == _TIMED_STEPS or (
+                self.interval is not None and self.steps_since_update == self.interval
+            ):
                 self.interval = self._chosen()
         return self.interval is not None and self.steps_since_update >= self.interval
 
@@ -104,11 +104,16 @@ class UpdateClock:
             self.steps_since_update = 0
             self._last_step = now
 
-    def state_dict(self) -> dict[str, int | None]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what decides when the next update is due."""
-        return {"interval": self.interval, "steps_since_update": self.steps_since_update}
+        return {
+            "interval": self.interval,
+            "steps_since_update": self.steps_since_update,
+            "steps": list(self._steps),
+            "updates": list(self._updates),
+        }
 
-    def load_state_dict(self, state: dict[str, int | None]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another clock stopped.
 
         Args:
@@ -116,7 +121,9 @@ class UpdateClock:
         """
         if self._is_auto:
             self.interval = state["interval"]
-        self.steps_since_update = state["steps_since_update"] or 0
+        self.steps_since_update = state["steps_since_update"]
+        self._steps.extend(state["steps"])
+        self._updates.extend(state["updates"])
         self._last_step = None
 
     def _time_step(self) -> None:
@@ -130,13 +137,30 @@ class UpdateClock:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
-    def _chosen(self) -> int:
-        ratio = 1.0
+    def _chosen(self) -> int | None:
+        """The interval by what has been timed; as it is where nothing has been."""
+        interval = self.interval or 0
         if self._updates and self._steps:
             ratio = statistics.median(self._updates) / max(statistics.median(self._steps), 1e-9)
-        interval = min(max(math.ceil(ratio / self._budget), LEAST_INTERVAL), MOST_INTERVAL)
+            interval = min(max(math.ceil(ratio / self._budget), LEAST_INTERVAL), MOST_INTERVAL)
         if distributed.is_available() and distributed.is_initialized():
             slowest = torch.tensor(interval, device=self._device)
             distributed.all_reduce(slowest, op=distributed.ReduceOp.MAX)
             interval = int(slowest)
-        return interval
+        return interval or None
+
+
+def interval_faults(interval: object, budget: object) -> Iterator[str]:
+    """Find what is wrong with an interval and its budget.
+
+    Args:
+        interval: Should be ``"auto"`` or a whole number of at least 1.
+        budget: Should be in (0, 1].
+
+    Yields:
+        A clause for each fault.
+    """
+    if interval != "auto" and not (isinstance(interval, int) and not isinstance(interval, bool) and interval >= 1):
+        yield f"interval: expected 'auto' or a whole number of at least 1, got {interval!r}"
+    if not (isinstance(budget, int | float) and not isinstance(budget, bool) and 0.0 < budget <= 1.0):
+        yield f"budget: expected a share of the time in (0, 1], got {budget!r}"

@@ -9,8 +9,12 @@ import pytest
 from safetensors.numpy import save_file
 
 import spectra
+from spectra.cli.plan import _FAILED
 from spectra.cli.plan import plan as command
 from spectra.policies.plan import load_plan, plan
+from spectra.policies.plan_request import OPTIONS
+from spectra.policies.presets import SCALE_PRESETS, SPARSITY_PRESETS
+from spectra.results.records import FAILURES
 from tests.fishers import fisher_of, squared_gradients
 from tests.models import heavy_tailed
 
@@ -71,11 +75,11 @@ def test_a_result_folder_is_planned_with_its_rows_and_a_note(run, model, output,
     assert "xmin 'ks' instead of 'median'" in err
 
 
-def test_every_option_reaches_the_policy(run, model, output):
-    options = {
-        "map": "linear", "r_min": 0.25, "r_max": 2.0, "s_below": 0.5, "s_above": 2.0, "tau": 5.0, "normalize": "arithmetic",
-        "metric": "stable_rank", "unit": "layer",
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    "options", [{"map": "linear", "r_min": 0.25, "r_max": 2.0}, {"map": "sigmoid", "s_below": 0.5, "s_above": 2.0, "tau": 5.0}]
+)
+def test_every_option_reaches_the_policy(run, model, output, options):
+    options |= {"normalize": "arithmetic", "metric": "stable_rank", "unit": "layer"}
     flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     run(model, "--preset", "neurips2023", *flags, "--exclude", "*.0.up", "--exclude", "*.1.up", "-o", output)
     made = load_plan(output)
@@ -95,6 +99,8 @@ def test_ranks_are_planned_within_a_budget(run, model, output):
     _, _, err = run(model, "--policy", "adapter-rank", "--budget", 6_000, "--max-rank", 12, "-o", output)
     made = load_plan(output)
     assert made == plan(str(model), policy="adapter-rank", budget=6_000, max_rank=12)
+    assert run(model, "--policy", "adapter-rank", "--min-rank", 3, "-o", output, "--force")[0] == 0
+    assert min(load_plan(output).values.values()) >= 3
     assert err.endswith(f'Apply it: peft.LoraConfig(**spectra.load_plan("{output}").lora_arguments())\n')
     assert run(model, "--policy", "adapter-rank", "--mean-rank", 4)[0] == 0
 
@@ -145,11 +151,18 @@ def test_an_existing_file_is_refused_before_the_work(refused, run, output, tmp_p
             ["m", "--policy", "adapter-rank", "--tau", 3],
             "the policy 'adapter-rank' has no option 'tau': that is for tempbalance, alphadecay.",
         ),
-        (["m", "--map", "linaer"], "map: expected one of linear, "),
+        (["m", "--map", "linaer"], "--map: expected one of linear, "),
         (["m", "--preset", "glue"], "'tempbalance' has no preset 'glue'. "),
         (["m"], "'m' is no local path"),
-        (["--policy", "guided-dropout"], "the policy 'guided-dropout' needs a Fisher, or its file, and nothing else."),
+        (["--policy", "guided-dropout"], "the policy 'guided-dropout' needs a Fisher, or its file. Make one"),
         (["m", "--policy", "guided-dropout"], "'m' is no Fisher: give its .safetensors or its .json file."),
+        (
+            ["m", "--policy", "adapter-rank", "--p-upper", 0.2],
+            "the policy 'adapter-rank' has no option '--p-upper': that is for guided-dropout.",
+        ),
+        (["m", "-o", "plan.txt"], "'plan.txt': a plan is YAML or JSON"),
+        (["m", "-o", "."], "'.' is a folder. Name a file in it"),
+        (["--policy", "guided-dropout", "--fisher", "no.safetensors"], "no file 'no.safetensors'. Make it: spectra fisher"),
         (["m", "--tau", "high"], "Invalid value for '--tau'"),
         (["m", "--temper", 1], "No such option"),
     ],
@@ -158,17 +171,51 @@ def test_bad_input_is_one_line(refused, arguments, message):
     assert refused(*arguments).startswith(message)
 
 
+def test_faults_are_said_in_flags(refused, model, tmp_path):
+    assert refused(model, "--r-max", 2).startswith("--r-max: the map 'sigmoid' does not use it, it is for linear and rank.")
+    assert refused(model, "--r-max", 2).endswith("or choose --map linear.")
+    ranks = refused(model, "--policy", "adapter-rank", "--mean-rank", 100)
+    assert ranks.startswith("--mean-rank 100.0: with --min-rank and --max-rank adapters have")
+    assert refused(model, "--exclude", "layers.9.*").startswith("--exclude: no layer matches 'layers.9.*'.")
+    save_file({"a.weight": heavy_tailed(64, 64)}, tmp_path / "flat.safetensors")
+    assert refused(tmp_path / "flat.safetensors").endswith("Loosen kinds and exclude; --unit layer needs no blocks.")
+
+
+def test_the_policy_forgotten_for_a_fisher_is_named(refused, fisher):
+    assert refused(fisher) == (
+        f"'{fisher}' is a Fisher, not weights: --policy guided-dropout, or --policy adapter-rank MODEL --fisher FILE."
+    )
+
+
+@pytest.mark.parametrize("policy", ["tempbalance", "guided-dropout"])
+def test_of_json_which_has_no_comments_the_lines_are_printed(run, model, fisher, tmp_path, policy):
+    file = tmp_path / "plan.json"
+    given = (model,) if policy == "tempbalance" else (model, "--fisher", fisher, "--exclude", "*drop_prob")
+    code, _, err = run(*given, "--policy", policy, "-o", file)
+    assert code == 0
+    lines = load_plan(file).how_to_apply(file)[1:]
+    assert err == f"Plan in '{file}'. See it: spectra plot {file} plan. Apply it:\n" + "\n".join(lines) + "\n"
+    assert f'("{file}")' in err
+
+
+def test_the_help_names_every_preset():
+    help_ = next(option.help for option in command.params if option.name == "preset")
+    assert [name for name in (*SCALE_PRESETS, *SPARSITY_PRESETS) if name not in help_] == []
+
+
+def test_a_layer_that_fails_is_that_of_a_report():
+    assert set(_FAILED) == {status.value for status in FAILURES}
+
+
 def test_a_place_that_cannot_be_written_is_one_line(refused, model, tmp_path):
     (tmp_path / "file").write_text("")
     assert refused(model, "-o", tmp_path / "file" / "plan.yaml").startswith(f"cannot write to '{tmp_path / 'file'}")
 
 
 def test_the_options_are_those_of_the_policies():
-    from spectra.policies.plan import _OPTIONS
-
     general = {"model", "policy", "preset", "fisher", "output", "force", "quiet", "no_color", "debug"}
     given = {parameter.name for parameter in command.params}
-    assert given - general <= {name for names in _OPTIONS.values() for name in names}
+    assert given - general <= {name for names in OPTIONS.values() for name in names}
     assert all(isinstance(parameter, click.Option) for parameter in command.params if parameter.name != "model")
 
 
@@ -184,7 +231,9 @@ def test_a_matrix_with_nan_is_left_out_and_named(run, tmp_path, output):
     weights = {f"layers.{block}.fc.weight": heavy_tailed(64, 64, seed=block) for block in range(3)}
     weights["layers.1.fc.weight"][0, 0] = np.nan
     save_file(weights, tmp_path / "nan.safetensors")
-    assert run(tmp_path / "nan.safetensors", "-o", output)[0] == 0
+    code, _, err = run(tmp_path / "nan.safetensors", "-o", output)
+    assert code == 1
+    assert err.startswith("Note: 1 layer has no spectrum: 'layers.1.fc' (nonfinite).\n")
     made = load_plan(output)
     assert made.left_out == {"layers.1.fc": "nonfinite"}
     assert made.values["layers.1"] == 1.0

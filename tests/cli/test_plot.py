@@ -342,9 +342,10 @@ def test_the_help_names_every_figure_and_aggregate_and_stays_light():
     assert all(word in done.stdout for word in [*FIGURES.split(", "), *Aggregate])
 
 
-def test_a_log_of_tempbalance_is_drawn_while_it_is_written(run, tmp_path):
+@pytest.mark.parametrize(("name", "stem"), [("tempbalance", "tempbalance-trajectory"), ("run", "tempbalance-trajectory-run")])
+def test_a_log_of_tempbalance_is_drawn_while_it_is_written(run, tmp_path, name, stem):
     header = ScaleLogHeader(policy={"name": "test"}, units={"blocks.0": ("a",), "blocks.1": ("b",)}, model="Tiny", version="0")
-    log = ScaleLog(tmp_path / "run.jsonl", header)
+    log = ScaleLog(tmp_path / f"{name}.jsonl", header)
     for step in range(3):
         numbers = {"blocks.0": 2.0 + step, "blocks.1": 3.0}
         numbers_of_step = {"scores": numbers, "scales": numbers, "num_measured": 2, "target": "learning_rate"}
@@ -354,4 +355,4 @@ def test_a_log_of_tempbalance_is_drawn_while_it_is_written(run, tmp_path):
     code, _, err = run(log.path, "tempbalance-trajectory", "--format", "png")
     assert code == 0
     assert "line 5 is no record" in err
-    assert (tmp_path / "figures" / "tempbalance-trajectory.png").read_bytes().startswith(MAGIC["png"])
+    assert (tmp_path / "figures" / f"{stem}.png").read_bytes().startswith(MAGIC["png"])

@@ -6,12 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import spectra
 from spectra.cli.model_and_data import ModelAndData, prepare
 from spectra.cli.prune import METHODS
+from spectra.policies.dropout_plan import dropout_plan
 from spectra.policies.plan import Plan
 from spectra.training.pruning import input_norms, prune_checkpoint, uniform_sparsities
 from spectra.training.pruning.tasks import PruneMethod
 from tests.cli.flags import FLAGS
+from tests.fishers import fisher_of, squared_gradients
 from tests.pretrained import save_bert, save_gpt2
 
 LAYER = "transformer.h.0.mlp.c_fc"
@@ -144,7 +147,42 @@ def test_texts_are_for_wanda_and_needed_there(refused, gpt2, texts):
 
 def test_a_plan_of_something_else_is_refused(refused, gpt2, tmp_path):
     plan = save_plan(tmp_path / "rates.yaml", policy="tempbalance", target="learning_rate")
-    assert "the plan sets the learning_rate of layers, not their sparsity" in refused(gpt2, "--plan", plan, "--dry-run")
+    line = refused(gpt2, "--plan", plan, "--dry-run")
+    assert (
+        "the plan sets the learning_rate of layers, not their sparsity. Make one for pruning: spectra plan MODEL --pol" in line
+    )
+
+
+def test_drop_probabilities_are_refused_with_the_right_command(refused, gpt2, tmp_path):
+    dropout_plan(fisher_of(squared_gradients()), exclude="*drop_prob").save(tmp_path / "dropout.yaml")
+    line = refused(gpt2, "--plan", tmp_path / "dropout.yaml", "--dry-run")
+    assert line.endswith("Make one for pruning: spectra plan MODEL --policy alphapruning --sparsity S -o plan.yaml")
+
+
+def test_a_result_folder_is_no_checkpoint(refused, gpt2, plan, tmp_path):
+    spectra.analyze(str(gpt2), output=tmp_path / "report")
+    line = refused(tmp_path / "report", "--plan", plan, "--dry-run")
+    assert line.endswith("is a result folder of 'spectra analyze', not a checkpoint. Give the model itself.")
+
+
+def test_a_plan_of_another_model_is_named(refused, gpt2, tmp_path):
+    members = {"transformer.h.0": ("encoder.layer.0.output.dense",)}
+    plan = save_plan(tmp_path / "other.yaml", model="bert", members=members)
+    assert refused(gpt2, "--plan", plan, "--dry-run").endswith(
+        "The plan is of 'bert': make one of this model, or correct the names."
+    )
+
+
+@pytest.mark.parametrize("analysis", [{}, {"profile": "tempbalance", "kinds": ["linear"]}, {"profile": "gone"}])
+def test_a_plan_of_other_weights_is_noted(run, gpt2, tmp_path, analysis):
+    known = {key: value for key, value in analysis.items() if value != "gone"}
+    fingerprint = spectra.analyze(str(gpt2), **known).model.fingerprint
+    note = "the plan was made of other weights than these, or of other layers of them: of 'gpt2-old'"
+    for number, found in enumerate((fingerprint, "00" * 32)):
+        plan = save_plan(tmp_path / f"{number}.yaml", model="gpt2-old", fingerprint=found, settings={"analysis": analysis})
+        assert (note in run(gpt2, "--plan", plan, "--dry-run")[1].replace("\n", " ")) is bool(number)
+        assert run(gpt2, "--plan", plan, "-o", tmp_path / f"out{number}")[0] == 0
+        assert (note in json.loads((tmp_path / f"out{number}" / "pruning.json").read_text())["notes"]) is bool(number)
 
 
 def test_a_layer_that_a_plan_misspells_is_named_with_the_right_one(refused, gpt2, tmp_path):

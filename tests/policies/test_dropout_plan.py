@@ -213,7 +213,7 @@ def edited(**changes):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "cannot be read as a dropout plan .* Make one with dropout_plan"),
+        ("{", "cannot be read as a dropout plan: .* Correct line 1"),
         ("[1, 2]", "has schema_version None, a dropout plan has 1"),
         (edited(schema_version=2), "has schema_version 2, a dropout plan has 1. Make it again"),
         (edited(schema_version=...), "has schema_version None"),
@@ -258,7 +258,7 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, content, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ResultsError, match="plan.json' cannot be read as a dropout plan .*No such file"):
+    with pytest.raises(ResultsError, match="no file '.*plan.json'. Make one with dropout_plan"):
         load_dropout_plan(tmp_path / "plan.json")
 
 

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import spectra
 from spectra.errors import InputError, ResultsError
@@ -12,9 +13,11 @@ from spectra.policies.adapter_rank import FISHER_POWER, SPECTRAL_POWER, adapter_
 from spectra.policies.dropout_plan import dropout_plan
 from spectra.policies.learning_rate import ScalePolicy, unit_scales
 from spectra.policies.plan import POLICIES, load_plan, plan
+from spectra.policies.plan_request import OPTIONS
 from spectra.policies.planned_report import _CHANGE_METRICS
 from spectra.policies.presets import SCALE_PRESETS, SPARSITY_PRESETS, scale_policy
 from spectra.policies.sparsity import SparsityPolicy, layer_sparsities
+from spectra.policies.units import HEADS
 from spectra.results.fisher import Fisher, FisherInfo, FisherTensor
 from spectra.results.fisher_store import fisher_fingerprint
 from spectra.results.settings import AnalysisSettings
@@ -102,10 +105,92 @@ def test_what_changes_metrics_are_settings_of_an_analysis():
 
 def test_options_change_the_preset(report):
     made = plan(report, map="linear", r_min=0.25, r_max=4.0, unit="layer", exclude="*.up")
-    assert list(made.members) == [name for name in LAYERS if name.endswith("query")] + ["lm_head"]
+    assert list(made.members) == [name for name in LAYERS if name.endswith("query")]
     assert (min(made.values.values()), max(made.values.values())) == (0.25, 4.0)
-    assert (made.settings["map"], made.settings["exclude"]) == ("linear", ["*.up"])
+    assert (made.settings["map"], made.settings["exclude"]) == ("linear", [*SCALE_PRESETS["recommended"].exclude, "*.up"])
     assert made.left_out["layers.0.up"] == "excluded: *.up"
+
+
+@pytest.mark.parametrize(
+    ("policy", "options"), [("tempbalance", {}), ("alphapruning", {"sparsity": 0.5}), ("adapter-rank", {})]
+)
+def test_globs_are_added_to_those_of_output_layers_and_none_takes_these_away(report, policy, options):
+    added = plan(report, policy=policy, unit="layer", exclude=["*.0.*"], **options)
+    assert list(added.members) == [name for name in LAYERS if ".0." not in name]
+    assert added.settings["exclude"][: len(HEADS)] == [*HEADS]
+    assert added.settings["exclude"][-1] == "*.0.*"
+    assert "lm_head" in plan(report, policy=policy, unit="layer", exclude=(), **options).members
+    with pytest.raises(InputError, match=r"exclude: no layer matches 'layers.0.uq'. Did you mean 'layers.0.up'\?"):
+        plan(report, policy=policy, exclude=["*.up", "layers.0.uq"], **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"r_max": 2.0}, "r_max: the map 'sigmoid' does not use it, it is for linear and rank. .* choose map='linear'"),
+        ({"map": "log2", "tau": 2.0}, "tau: the map 'log2' does not use it, it is for sigmoid"),
+        ({"preset": "neurips2023", "s_below": 2.0}, "s_below: the map 'linear' does not use it, it is for sigmoid"),
+    ],
+)
+def test_options_of_another_map_are_refused(report, options, message):
+    with pytest.raises(InputError, match=message):
+        plan(report, **options)
+
+
+def test_a_fisher_is_not_taken_for_weights(tmp_path):
+    fisher = fisher_of(squared_gradients())
+    file = tmp_path / "fisher.safetensors"
+    fisher.save(file)
+    for given in (file, str(tmp_path / "fisher.json")):
+        with pytest.raises(
+            InputError, match=r"fisher.\w+' is a Fisher, not weights: --policy guided-dropout, or --policy adap"
+        ):
+            plan(given)
+    with pytest.raises(InputError, match="the first argument is a Fisher, not weights"):
+        plan(fisher, policy="adapter-rank")
+    with pytest.raises(InputError, match="needs one Fisher: '.*' and '.*' are two"):
+        plan(file, file, policy="guided-dropout")
+
+
+def test_a_fisher_that_is_missing_is_said_so_before_the_work(tmp_path):
+    for policy in ("adapter-rank", "guided-dropout"):
+        with pytest.raises(InputError, match="no file '.*none.json'. Make it: spectra fisher MODEL .* -o .*none.safetensors"):
+            plan("no model", tmp_path / "none.json", policy=policy)
+
+
+def test_beside_a_fisher_the_model_is_not_looked_at_for_drop_probabilities():
+    fisher = fisher_of(squared_gradients())
+    assert plan("no model", fisher, policy="guided-dropout", exclude="*drop_prob") == dropout_plan(fisher, exclude="*drop_prob")
+
+
+def test_a_fisher_of_another_model_is_named_with_the_model(report):
+    with pytest.raises(
+        InputError, match=f"The Fisher is of 'toy', the layers are of '{report.model.name}'. Measure all linear"
+    ):
+        plan(report, fisher_like(["encoder.query"]), policy="adapter-rank")
+
+
+def test_first_and_last_of_a_file_are_noted(tmp_path):
+    save_file(weights(), tmp_path / "model.safetensors")
+    [note] = plan(tmp_path / "model.safetensors", preset="neurips2023").notes
+    assert note == (
+        "'first' and 'last' are those of the file, in which names stand in alphabetical order within a block: 'layers.0.query' "
+        "(first layer), 'lm_head' (last layer). For the order of the modules plan the live model"
+    )
+
+
+def test_layers_that_cannot_be_analysed_are_noted():
+    broken = weights()
+    for name in ("layers.0.up.weight", "layers.1.up.weight"):
+        broken[name] = np.full_like(broken[name], np.nan)
+    for policy in ("tempbalance", "adapter-rank"):
+        made = plan(broken, policy=policy)
+        assert made.notes == ("2 layers have no spectrum: 'layers.0.up' (nonfinite), 'layers.1.up' (nonfinite)",)
+
+
+def test_every_option_stands_in_the_docstring():
+    words = plan.__doc__.split("Returns:")[0]
+    assert [name for names in OPTIONS.values() for name in names if f"``{name}``" not in words] == []
 
 
 def test_a_policy_of_ones_own_is_a_preset(report):
@@ -242,10 +327,9 @@ def test_drop_probabilities_come_from_a_fisher_under_either_name(tmp_path):
         ),
         ({"policy": "adapter-rank", "preset": "recommended"}, "preset: the policy 'adapter-rank' has none. Leave it out"),
         ({"policy": "guided-dropout", "preset": "recommended"}, "preset: the policy 'guided-dropout' has none"),
-        ({"policy": "guided-dropout"}, "needs a Fisher, or its file, and nothing else. Make one: spectra fisher MODEL"),
+        ({"policy": "guided-dropout"}, "needs a Fisher, or its file. Make one: spectra fisher MODEL"),
         ({"policy": "adapter-rank", "model": "a", "fisher": "b", "unit": "block"}, "unit: ranks from a Fisher are by layer"),
-        ({"policy": "guided-dropout", "model": "a", "fisher": "b"}, "needs a Fisher, or its file, and nothing else"),
-        ({"policy": "guided-dropout", "model": {}}, "needs a Fisher, or its file, and nothing else"),
+        ({"policy": "guided-dropout", "model": {}}, "needs a Fisher, or its file. Make one"),
         ({"model": {}, "fisher": "f.safetensors"}, "fisher: the policy 'tempbalance' is made of spectra alone. Leave it out"),
     ],
 )

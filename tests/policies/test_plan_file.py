@@ -55,6 +55,51 @@ def test_yaml_of_drop_probabilities_says_its_policy_and_json_is_as_it_was(tmp_pa
     assert json.loads((tmp_path / "plan.json").read_text()) == plan.to_dict()
 
 
+def test_a_folder_and_other_endings_are_refused(tmp_path):
+    with pytest.raises(ResultsError, match=r"is a folder. Name a file in it, such as '.*plan.yaml'"):
+        tiny_plan().save(tmp_path, force=True)
+    for saved in (tiny_plan(), dropout_plan(fisher_of(squared_gradients()), exclude="*drop_prob")):
+        with pytest.raises(ResultsError, match=r"plan.txt': a plan is YAML or JSON, and its name ends in .yaml, .yml or .json"):
+            saved.save(tmp_path / "plan.txt")
+
+
+def test_a_slip_in_json_has_its_line(tmp_path):
+    (tmp_path / "plan.json").write_text('{\n"policy": tempbalance}')
+    with pytest.raises(ResultsError, match=r"cannot be read as a plan: Expecting value. Correct line 2\.$"):
+        load_plan(tmp_path / "plan.json")
+
+
+def test_a_misspelled_target_is_suggested(tmp_path):
+    with pytest.raises(ResultsError, match=r"got 'learning_rat' \(Did you mean 'learning_rate'\?\)"):
+        load_plan(edited(tmp_path, "target: learning_rate", "target: learning_rat"))
+
+
+def test_faults_of_drop_probabilities_have_their_lines(tmp_path):
+    file = tmp_path / "plan.yaml"
+    dropout_plan(fisher_of(squared_gradients()), exclude="*drop_prob").save(file)
+    lines = file.read_text().splitlines()
+    line = next(number for number, text in enumerate(lines) if text == "rates:") + 1
+    lines[line] = lines[line].rpartition(":")[0] + ": 2"
+    lines[line + 20 :] = [text.replace("p_cap: 0.5", "p_cap: high") for text in lines[line + 20 :]]
+    file.write_text("\n".join(lines))
+    with pytest.raises(ResultsError, match=rf"'rates' of '[\w.]+' \(line {line + 1}\): expected a number in \[0, 1\), got 2"):
+        load_plan(file)
+
+
+@pytest.mark.parametrize("target", ["learning_rate", "weight_decay", "adapter_rank"])
+def test_the_first_lines_can_be_run_up_to_what_is_the_users_own(tmp_path, target, monkeypatch):
+    policy = {"learning_rate": "tempbalance", "weight_decay": "alphadecay", "adapter_rank": "adapter-rank"}[target]
+    made = tiny_plan(policy=policy, target=target, values=dict.fromkeys(MEMBERS, 2))
+    made.save(tmp_path / "plan.yaml")
+    comments = [line for line in (tmp_path / "plan.yaml").read_text().splitlines() if line.startswith("#   ")]
+    imports = [line.removeprefix("#   ") for line in comments if "import" in line]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec("\n".join(imports), names)
+    assert {"spectra"} <= names.keys()
+    assert 'spectra.load_plan("plan.yaml")' in "".join(comments)
+
+
 def test_an_existing_file_is_replaced_only_by_force(tmp_path):
     file = tmp_path / "new" / "plan.yaml"
     tiny_plan().save(file)
@@ -96,11 +141,11 @@ def test_a_whole_rank_is_a_whole_number_however_it_is_typed(tmp_path):
         (
             "policy: tempbalance",
             "policy: tempbalanced",
-            r"'policy' \(line 8\): expected one of tempbalance, .*got 'tempbalanced'",
+            r"'policy' \(line 10\): expected one of tempbalance, .*got 'tempbalanced'",
         ),
-        ("target: learning_rate", "target: sparsity", r"'target' \(line 9\): the policy 'tempbalance' makes 'learning_rate'"),
-        ("target: learning_rate", "target: [a]", r"'target' \(line 9\): expected one of learning_rate, .*got \['a'\]"),
-        ("model: tiny", "modle: tiny", r"unknown key 'modle' \(line 10\) \(Did you mean 'model'\?\); 'model' is missing"),
+        ("target: learning_rate", "target: sparsity", r"'target' \(line 11\): the policy 'tempbalance' makes 'learning_rate'"),
+        ("target: learning_rate", "target: [a]", r"'target' \(line 11\): expected one of learning_rate, .*got \['a'\]"),
+        ("model: tiny", "modle: tiny", r"unknown key 'modle' \(line 12\) \(Did you mean 'model'\?\); 'model' is missing"),
         ("model: tiny", "model: 1.5", "'model' .*: expected text, got 1.5"),
         ("notes: []", "notes: [1]", r"'notes' .*: expected a list of texts, got \[1\]"),
         ("notes: []", "notes: text", "'notes' .*: expected a list of texts, got 'text'"),
@@ -108,7 +153,7 @@ def test_a_whole_rank_is_a_whole_number_however_it_is_typed(tmp_path):
         (
             "layer.1: 1.5",
             "layer.1: half",
-            r"'values' of 'encoder.layer.1' \(line 16\): expected a finite number above 0, got 'half'",
+            r"'values' of 'encoder.layer.1' \(line 18\): expected a finite number above 0, got 'half'",
         ),
         ("layer.1: 1.5", "layer.1: yes", "'values' of 'encoder.layer.1' .* got True"),
         ("layer.1: 1.5", "layer.1: 0", "expected a finite number above 0, got 0"),
@@ -118,25 +163,25 @@ def test_a_whole_rank_is_a_whole_number_however_it_is_typed(tmp_path):
         ("layer.1: 1.5", f"layer.1: 1{'0' * 400}", "expected a finite number above 0, got 1000"),
         ("layer.1: 1.5", "layer.1:", "got None"),
         ("layer.1: 1.5", 'layer.1: "1.5"', "got '1.5'"),
-        ("layer.1: 3.0", "layer.1: high", r"'scores' of 'encoder.layer.1' \(line 19\): expected a finite number, got 'high'"),
+        ("layer.1: 3.0", "layer.1: high", r"'scores' of 'encoder.layer.1' \(line 21\): expected a finite number, got 'high'"),
         (
             "  encoder.layer.1: 1.5",
             "  encoder.layer.1: 1.5\n  encoder.layer.1: 2",
-            "'encoder.layer.1' is given twice, in lines 16 and 17",
+            "'encoder.layer.1' is given twice, in lines 18 and 19",
         ),
-        ("model: tiny", "model: tiny\npolicy: x", "'policy' is given twice, in lines 8 and 11"),
+        ("model: tiny", "model: tiny\npolicy: x", "'policy' is given twice, in lines 10 and 13"),
         (
             "  encoder.layer.1: 1.5",
             "  encoder.layr.1: 1.5",
-            r"'values' has the unit 'encoder.layr.1' \(line 16\), which 'members' has not \(Did you mean 'encoder.layer.1'\?\)"
+            r"'values' has the unit 'encoder.layr.1' \(line 18\), which 'members' has not \(Did you mean 'encoder.layer.1'\?\)"
             "; 'values' lacks 1 unit that 'members' has, such as 'encoder.layer.1'",
         ),
-        ("  encoder.layer.1: 3.0", "  head: 3.0", r"'scores' has the unit 'head' \(line 19\), which 'members' has not"),
+        ("  encoder.layer.1: 3.0", "  head: 3.0", r"'scores' has the unit 'head' \(line 21\), which 'members' has not"),
         ("embeddings: embedding", "embeddings: 3", "'left_out' of 'embeddings' .*: expected text, got 3"),
         (
             "  - encoder.layer.1.query",
             "  - encoder.layer.0.query",
-            r"'members' has the layer 'encoder.layer.0.query' in 'encoder.layer.0' and in 'encoder.layer.1' \(line 27\)",
+            r"'members' has the layer 'encoder.layer.0.query' in 'encoder.layer.0' and in 'encoder.layer.1' \(line 29\)",
         ),
         (
             "  encoder.layer.0: 0.5\n  encoder.layer.1: 1.5",
@@ -178,13 +223,13 @@ def test_json_has_no_lines_and_the_same_faults(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", "cannot be read as a plan .*line 1"),
+        ("a: [1", "cannot be read as a plan: expected ',' or '\\]'.*\\. Correct line 1\\.$"),
         ("", "is no plan. Make one: spectra plan MODEL -o plan.yaml"),
         ("just text", "is no plan. Make one"),
         ("- 1\n- 2", "is no plan"),
         ("epochs: 3\nlr: 1e-4", "is no plan"),
-        ("policy: !!python/object/apply:os.getcwd []", "cannot be read as a plan .*could not determine a constructor"),
-        ("values: {? [1, 2] : 3}", "cannot be read as a plan .*unhashable key"),
+        ("policy: !!python/object/apply:os.getcwd []", "cannot be read as a plan: could not determine a constructor"),
+        ("values: {? [1, 2] : 3}", "cannot be read as a plan: found unhashable key. Correct line 1"),
         ("a: &a\n  b: *a", "is no plan"),
         ("[" * 1500, "cannot be read as a plan"),
         ("day: 2001-99-99", "cannot be read as a plan .*month"),
@@ -197,7 +242,7 @@ def test_what_is_no_plan_is_refused(tmp_path, text, message):
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(ResultsError, match="none.yaml' cannot be read as a plan .*No such file"):
+    with pytest.raises(ResultsError, match="no file '.*none.yaml'. Make one: spectra plan MODEL"):
         load_plan(tmp_path / "none.yaml")
     with pytest.raises(ResultsError, match="cannot be read as a plan .*Is a directory"):
         load_plan(tmp_path)

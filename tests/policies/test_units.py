@@ -31,8 +31,8 @@ ROWS = [
     [
         ("encoder.layer.0.attention.self.query", "encoder.layer.0"),
         ("bert.encoder.layer.11.output.dense", "bert.encoder.layer.11"),
-        ("encoder.block.0.layer.0.SelfAttention.q", "encoder.block.0.layer.0"),
-        ("decoder.block.3.layer.2.DenseReluDense.wo", "decoder.block.3.layer.2"),
+        ("encoder.block.0.layer.0.SelfAttention.q", "encoder.block.0"),
+        ("decoder.block.3.layer.2.DenseReluDense.wo", "decoder.block.3"),
         ("model.layers.3.mlp.experts.7.up_proj", "model.layers.3"),
         ("model.layers.3.mlp.experts.down_proj", "model.layers.3"),
         ("encoder.layers.1.local_experts.7.wi", "encoder.layers.1"),

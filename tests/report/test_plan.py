@@ -69,8 +69,38 @@ def test_blocks_stand_on_stems_from_what_changes_nothing_under_their_scores(bloc
     [stems] = [lines for lines in axes.collections if lines.get_zorder() == 2]
     assert [segment[0, 1] for segment in stems.get_segments()] == [1.0] * blocks
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("block", "learning-rate multiplier")
-    assert above.get_ylabel() == r"exponent $\alpha$"
+    assert above.get_ylabel() == r"power-law exponent $\alpha$"
     assert above.get_title(loc="left") == "tiny, tempbalance"
+
+
+@pytest.mark.parametrize("target", ["learning_rate", "weight_decay"])
+@pytest.mark.parametrize(
+    ("numbers", "scale"), [((0.5, 1.0, 1.9), "linear"), ((0.5, 1.0, 2.0), "log"), ((1.0, 1.0, 1.0), "linear")]
+)
+def test_multipliers_that_differ_by_a_factor_of_four_are_on_a_logarithmic_axis(target, numbers, scale):
+    values = dict(zip(block_plan(3).values, numbers, strict=True))
+    policy = "tempbalance" if target == "learning_rate" else "alphadecay"
+    assert figures.plan(block_plan(3, values=values, target=target, policy=policy)).axes[1].get_yscale() == scale
+
+
+def test_a_decay_of_zero_keeps_the_axis_linear():
+    values = dict(zip(block_plan(2).values, (0.0, 8.0), strict=True))
+    planned = block_plan(2, values=values, target="weight_decay", policy="alphadecay")
+    assert figures.plan(planned).axes[1].get_yscale() == "linear"
+
+
+def test_ranks_stay_on_a_linear_axis_and_their_scores_are_named_as_in_other_figures():
+    above, axes = figures.plan(layer_plan(settings={"metric": "fisher_trace"})).axes
+    assert (axes.get_yscale(), above.get_ylabel()) == ("linear", "Fisher trace")
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_names_of_the_axes_fit_their_panels(wide):
+    figure = figures.plan(block_plan(6), wide=wide)
+    figure.draw_without_rendering()
+    above, axes = (panel.yaxis.label.get_window_extent() for panel in figure.axes)
+    assert above.y0 > axes.y1
+    assert above.y1 < figure.axes[0].bbox.y1 + 3  # points beside the panel, not in the line of the title
 
 
 def test_sparsities_stand_on_stems_from_zero():

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -28,7 +29,7 @@ def log_of(units, steps=(0, 10, 20, 40), *, reach=10.0, targets=("learning_rate"
             found = dict(zip(units, scores.tolist(), strict=True))
             about = {"step": step, "seconds": 1.0, "share": 0.05, "num_measured": 2 * len(units), "target": target}
             records.append(ScaleRecord(scores=found, scales=scales, **about))
-    header = ScaleLogHeader(policy={"metric": "alpha"}, units=units, model="BertModel", version="0.1.0")
+    header = ScaleLogHeader(policy={"metric": "alpha", "name": "recommended"}, units=units, model="BertModel", version="0.1.0")
     return ScaleLogContent(header, tuple(records))
 
 
@@ -75,7 +76,7 @@ def test_the_axis_of_multipliers_is_logarithmic_where_they_differ_by_factors():
     [
         (block_units(6), "block", ["0", "1", "2", "3", "4", "5"]),
         (block_units(32), "block", ["0", "4", "8", "12", "16", "20", "24", "28"]),
-        ({layer: (layer,) for layers in block_units(3).values() for layer in layers}, "block", ["0", "1", "2"]),
+        ({f"layers.{n}.fc": (f"layers.{n}.fc",) for n in range(3)}, "layer", ["0", "1", "2"]),
         ({name: (name,) for name in ("conv1", "layer1.conv", "layer2.conv")}, "layer", ["1", "2", "3"]),
         (
             {
@@ -87,12 +88,96 @@ def test_the_axis_of_multipliers_is_logarithmic_where_they_differ_by_factors():
             ["0", "1", "0", "1"],
         ),
     ],
-    ids=["blocks", "many blocks", "layers of blocks", "convolutions", "two stacks"],
+    ids=["blocks", "many blocks", "a layer a block", "convolutions", "two stacks"],
 )
 def test_the_bar_names_the_units(units, label, ticks):
     bar = tempbalance_trajectory(log_of(units)).axes[-1]
     assert bar.get_ylabel() == label
     assert [tick.get_text() for tick in bar.get_yticklabels()] == ticks
+
+
+def layer_units(blocks, ends=()):
+    return {layer: (layer,) for layers in (*block_units(blocks).values(), ends) for layer in layers}
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["column", "wide"])
+def test_layers_that_share_a_block_are_thin_lines_in_the_colour_of_their_kind_under_its_mean(wide):
+    log = log_of(layer_units(4, ends=("head",)))
+    figure = tempbalance_trajectory(log, wide=wide)
+    assert len(figure.axes) == 2  # no bar
+    [legend] = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [*ROLES, "head", "one layer", "mean of all layers"]
+    for axes, values in zip(figure.axes, ("scores", "scales"), strict=True):
+        lines = {line.get_label(): line for line in axes.get_lines()}
+        for role in (*ROLES, "head"):
+            inside = [unit for unit in log.header.units if unit.endswith(role)]
+            expected = [[getattr(record, values)[unit] for record in log.records] for unit in inside]
+            mean = lines[role]
+            np.testing.assert_allclose(mean.get_ydata(), np.mean(expected, axis=0), rtol=1e-12)  # sums in another order
+            thin = [line for line in axes.get_lines() if line.get_color() == mean.get_color() and line is not mean]
+            assert [list(line.get_ydata()) for line in thin] == expected
+            assert all(line.get_linewidth() < mean.get_linewidth() for line in thin)
+        everything = [np.mean(list(getattr(record, values).values())) for record in log.records]
+        np.testing.assert_allclose(lines["mean of all layers"].get_ydata(), everything, rtol=1e-12)
+
+
+def test_more_kinds_than_colours_differ_in_their_lines():
+    kinds = [f"part{n}.weight{n}" for n in range(16)]
+    names = [f"layers.{block}.{kind}" for block in range(2) for kind in kinds]
+    lines = tempbalance_trajectory(log_of({name: (name,) for name in names})).axes[0].get_lines()
+    looks = {(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines if line.get_label() in kinds}
+    assert len(looks) == 16
+
+
+def test_parts_of_blocks_are_no_layers():
+    units = {f"layers.{n}.{part}": tuple(f"layers.{n}.{part}.{role}" for role in "qk") for n in range(2) for part in ("a", "b")}
+    [legend] = tempbalance_trajectory(log_of(units)).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "one unit", "mean of all units"]
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["column", "wide"])
+def test_names_of_layers_and_policies_are_no_formulas(wide):
+    log = log_of({f"layers.{n}.$x_{role}$": (f"layers.{n}.$x_{role}$",) for n in range(2) for role in "ab"})
+    figure = tempbalance_trajectory(log, wide=wide)
+    assert not any(text.get_parse_math() for text in figure.legends[0].get_texts())
+
+
+def test_the_mean_is_named_beside_the_axes_at_its_end():
+    log = log_of(block_units(3))
+    log.records[-1].scores.clear()
+    figure = tempbalance_trajectory(log)
+    assert not figure.legends
+    for axes, record, values in ((figure.axes[0], log.records[-2], "scores"), (figure.axes[1], log.records[-1], "scales")):
+        [text] = axes.texts
+        assert text.get_text() == "mean"
+        assert text.xy == pytest.approx((1.0, np.mean(list(getattr(record, values).values()))))
+        figure.draw_without_rendering()
+        assert text.get_window_extent().x0 >= axes.bbox.x1
+        assert text.get_window_extent().x1 <= figure.axes[-1].bbox.x0
+
+
+def test_without_any_score_the_end_of_the_mean_has_no_name():
+    log = log_of(block_units(2), steps=(0,))
+    log.records[0].scores.clear()
+    assert not tempbalance_trajectory(log).axes[0].texts
+
+
+@pytest.mark.parametrize(
+    ("metric", "label"),
+    [("alpha_hill", r"Hill exponent $\alpha$"), ("fisher_trace", "Fisher trace"), ("stable_rank", "stable rank")],
+)
+def test_the_axis_of_scores_names_the_metric(metric, label):
+    log = log_of(block_units(2))
+    log.header.policy["metric"] = metric
+    assert tempbalance_trajectory(log).axes[0].get_ylabel() == label
+
+
+@pytest.mark.parametrize(("policy", "title"), [({"name": "mine"}, "BertModel, mine"), ({}, "BertModel")])
+def test_the_title_names_the_model_and_the_policy(policy, title):
+    log = log_of(block_units(2))
+    header = dataclasses.replace(log.header, policy=policy)
+    assert tempbalance_trajectory(dataclasses.replace(log, header=header)).axes[0].get_title(loc="left") == title
 
 
 def test_a_score_that_is_missing_leaves_a_gap_and_the_mean_is_of_the_others():
@@ -109,7 +194,8 @@ def test_a_score_that_is_missing_leaves_a_gap_and_the_mean_is_of_the_others():
 def test_two_targets_have_a_panel_each():
     log = log_of(block_units(3), targets=("learning_rate", "weight_decay"))
     scores, rates, decays, _ = tempbalance_trajectory(log).axes
-    assert [axes.get_ylabel().split("\n")[-1] for axes in (rates, decays)] == ["learning rate", "weight decay"]
+    assert scores.get_ylabel() == r"power-law exponent $\alpha$"
+    assert [axes.get_ylabel() for axes in (rates, decays)] == ["learning-rate multiplier", "weight-decay multiplier"]
     assert list(decays.get_lines()[0].get_ydata()) == [record.scales["encoder.layer.0"] for record in log.records[1::2]]
     assert list(scores.get_lines()[0].get_ydata()) == [record.scores["encoder.layer.0"] for record in log.records[::2]]
 

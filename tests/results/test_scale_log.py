@@ -83,7 +83,7 @@ def test_a_line_that_a_crash_cut_off_is_left_out_and_noted(tmp_path):
     log.path.write_bytes(whole[:-7])
     content = load_scale_log(log.path)
     assert [record.step for record in content.records] == [0]
-    assert content.notes == ("line 3 is no record and is left out: a crash cut it off, or it is being written",)
+    assert content.notes == ("line 3 is no record and is left out: it was cut off by a crash, is being written, or was edited",)
 
 
 @pytest.mark.parametrize("line", ["[1, 2]", "3", "null", '{"step": 3}', "\0\0\0"])

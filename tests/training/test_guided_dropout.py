@@ -213,7 +213,7 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, content):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ResultsError, match=r"guided_dropout\.json' cannot be read as a dropout plan"):
+    with pytest.raises(ResultsError, match=r"no file '.*guided_dropout\.json'. Make one with dropout_plan"):
         GuidedDropout(tmp_path)
 
 

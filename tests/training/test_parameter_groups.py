@@ -84,6 +84,63 @@ def test_units_of_the_user_have_the_parameters_of_their_layers_alone():
     assert units["head.bias"] == "head"
 
 
+def test_a_layer_taken_out_of_its_block_is_base_and_norms_stay():
+    units = parameter_units(Net(2), {"blocks.0": ("blocks.0.fc2",), "blocks.1": ("blocks.1.fc", "blocks.1.fc2")})
+    assert {name for name, unit in units.items() if name.startswith("blocks.") and not unit} == {
+        "blocks.0.fc.weight",
+        "blocks.0.fc.bias",
+    }
+    assert units["blocks.0.norm.bias"] == units["blocks.0.fc2.weight"] == "blocks.0"
+
+
+def test_a_layer_moved_to_another_block_follows_that_one():
+    units = parameter_units(Net(2), {"blocks.0": ("blocks.0.fc",), "blocks.1": ("blocks.1.fc", "blocks.1.fc2", "blocks.0.fc2")})
+    assert units["blocks.0.fc2.weight"] == "blocks.1"
+    assert units["blocks.0.fc.weight"] == "blocks.0"
+    assert units["blocks.1.norm.weight"] == ""  # the unit is no longer a path above its layers
+
+
+def test_parts_of_a_layer_taken_out_go_with_it():
+    attention = nn.ModuleDict({"attn": nn.MultiheadAttention(4, 2), "fc": nn.Linear(4, 4), "normed": nn.LSTM(4, 4)})
+    model = nn.ModuleList([attention])
+    units = parameter_units(model, {"0": ("0.fc",)})
+    assert {name for name, unit in units.items() if unit} == {"0.fc.weight", "0.fc.bias"}
+    adapter = parameter_units(adapted(use_dora=True), {"bert.encoder.layer.0": (QUERY.replace("query", "key"),)})
+    assert not any(unit for name, unit in adapter.items() if "query" in name)
+
+
+@pytest.mark.parametrize(("planned", "trained"), [("BertModel", "bert"), ("bert", "BertModel")])
+def test_a_plan_of_the_model_with_or_without_its_head_fits(planned, trained):
+    models = {"bert": tiny("bert")}
+    models["BertModel"] = models["bert"].bert
+    path = {"bert": "bert.encoder.layer", "BertModel": "encoder.layer"}
+    parts = ("attention.self.query", "output.dense")
+    members = {f"{path[planned]}.{i}": tuple(f"{path[planned]}.{i}.{part}" for part in parts) for i in range(2)}
+    units = parameter_units(models[trained], members)
+    assert units[f"{path[trained]}.1.output.dense.bias"] == f"{path[planned]}.1"
+    assert units[f"{path[trained]}.1.output.LayerNorm.weight"] == f"{path[planned]}.1"
+    assert units[f"{path[trained]}.1.intermediate.dense.weight"] == ""
+
+
+def test_a_prefix_must_be_the_only_one_and_no_number():
+    two = nn.ModuleDict({name: nn.ModuleDict({"fc": nn.Linear(2, 2)}) for name in ("left", "right")})
+    with pytest.raises(
+        InputError, match="ModuleDict does not have 1 of 1 layer: 'fc' of the unit 'fc'.* plan of the model that you"
+    ):
+        parameter_units(two, layers("fc"))
+    with pytest.raises(InputError, match="ModuleList does not have 1 of 1 layer: 'fc'"):
+        parameter_units(nn.ModuleList([nn.ModuleDict({"fc": nn.Linear(2, 2)})]), layers("fc"))
+
+
+def test_a_misspelled_member_is_named_though_its_unit_has_others():
+    members = {"blocks.0": ("blocks.0.fc", "blocks.0.fcc2")}
+    match = (
+        "Net does not have 1 of 2 layers: 'blocks.0.fcc2' of the unit 'blocks.0'. Did you mean 'blocks.0.fc2'.* Correct these"
+    )
+    with pytest.raises(InputError, match=match):
+        parameter_units(Net(1), members)
+
+
 def test_the_innermost_block_decides_where_lists_are_nested():
     model = nn.ModuleDict({"encoder": nn.ModuleList([nn.ModuleDict({"layer": nn.ModuleList([Block(), Block()])})])})
     inner = {f"encoder.0.layer.{i}": (f"encoder.0.layer.{i}.fc",) for i in range(2)}
@@ -470,7 +527,9 @@ def test_what_is_no_optimizer_is_refused():
 
 
 def test_units_of_another_model_are_refused():
-    with pytest.raises(InputError, match=r"2 of 3 units have no layer in Net: 'blocks.2', 'tail'.* Did you mean"):
+    with pytest.raises(
+        InputError, match=r"Net does not have 2 of 3 layers: 'blocks.2.fc' of the unit 'blocks.2', 'tail'.* Did you mean"
+    ):
         parameter_units(Net(2), {"blocks.0": ("blocks.0.fc",), "blocks.2": ("blocks.2.fc",), "tail": ("tail",)})
     with pytest.raises(
         InputError, match=r"1 of 22 names are no parameters of Net, such as 'head.wait'\. Did you mean 'head.weight'"

@@ -8,9 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+import spectra
 from spectra.errors import InputError, SpectraWarning
+from spectra.policies.learning_rate import unit_scales
+from spectra.policies.presets import scale_policy
 from spectra.results.scale_log import load_scale_log
 from spectra.training import TempBalance
+from spectra.training.balanced_layers import block_finder
 from tests.training.balanced_net import NUM_BLOCKS, Net, train
 
 
@@ -53,8 +57,6 @@ def steps_of(net, steps, **options):
 
 
 def policy(**changes):
-    from spectra.policies.presets import scale_policy
-
     defaults = {"map": "sigmoid", "s_below": 1.0, "s_above": 1.0, "winsorize": None, "remove_last": False}
     analysis = {"min_evals": 50, "xmin": "median", "xmin_pos": 2.0, "precision": "float64"}
     return scale_policy("emnlp2024-glue", **{**defaults, "analysis": analysis, **changes})
@@ -213,7 +215,7 @@ def test_a_measurement_that_fails_leaves_training_and_multipliers_alone(net, mon
         raise MemoryError("no memory left")
 
     monkeypatch.setattr(balance._meter, "measure", fail)  # what no small model can make happen
-    with pytest.warns(SpectraWarning, match=r"could not be measured \(no memory left\); the multipliers stay"):
+    with pytest.warns(SpectraWarning, match=r"could not be updated \(no memory left\) and stay"):
         train(net, optimizer, 3, balance)
     assert balance.scales == before
 
@@ -316,3 +318,115 @@ def test_multipliers_are_left_alone_in_a_run_without_warnings(net):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(net, optimizer, 5, balance)
+
+
+@pytest.mark.parametrize("name", ["neurips2023", "emnlp2024-glue", "emnlp2024-sciml", "farms", "recommended", "alphadecay"])
+def test_every_preset_gives_in_training_what_it_gives_for_a_report(name, net):
+    preset = scale_policy(name)
+    report = spectra.analyze(net, **preset.analysis)
+    expected = unit_scales(report.layers, preset)
+    _, balance = balanced(net, torch.optim.SGD(net.parameters(), lr=0.01, weight_decay=0.1), policy=name, parts=2)
+    assert balance.members == expected.members
+    assert balance.scores == pytest.approx(expected.scores, rel=1e-6)  # float32 Gram matrices, in other stacks
+    assert balance.scales == pytest.approx(expected.scales, rel=1e-4)
+    assert len(set(balance.scales.values())) > 1
+    assert set(balance.left_out) == set(expected.left_out)
+
+
+def test_two_balances_of_one_optimizer_do_not_take_each_other_off(net):
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, weight_decay=0.1)
+    _, decays = balanced(net, optimizer, policy=policy(name="decays", target="weight_decay"))
+    _, rates = balanced(net, optimizer, policy=policy(), start_step=2)
+    with pytest.raises(InputError, match="its learning_rate is balanced already"):
+        balanced(net, optimizer, policy=policy())
+    decays.remove()
+    seen = []
+    optimizer.register_step_pre_hook(lambda opt, *_: seen.append({group["lr"] for group in opt.param_groups}))
+    train(net, optimizer, 3, rates)
+    assert [len(step) for step in seen] == [1, 1, 4]
+
+
+def test_a_failed_update_is_tried_again_at_the_next_interval_only(net, monkeypatch):
+    optimizer, balance = balanced(net, start_step=1, interval=4)
+    calls = []
+
+    def fail(layers):
+        calls.append(layers)
+        raise MemoryError("no memory left")
+
+    monkeypatch.setattr(balance._meter, "measure", fail)
+    with pytest.warns(SpectraWarning, match="no memory left"):
+        train(net, optimizer, 10, balance)
+    assert len(calls) == 3  # after steps 1, 5 and 9
+
+
+def test_a_late_start_measures_all_parts_at_once(net):
+    optimizer, balance = balanced(net, start_step=2, parts=3, interval=5, policy=policy())
+    train(net, optimizer, 2, balance)
+    assert balance.scores == pytest.approx(block_alphas(net), rel=1e-9)
+
+
+def test_calls_without_a_step_of_the_optimizer_do_not_count(net):
+    optimizer, balance = balanced(net)
+    for _ in range(3):  # as in accumulation
+        balance.step()
+    assert balance.num_steps == 0
+    train(net, optimizer, 2, balance)
+    assert (balance.num_steps, balance.num_updates) == (2, 3)
+    with balance._controller.applied():  # an engine that makes steps without hooks
+        pass
+    balance.step()
+    assert balance.num_steps == 3
+
+
+def test_units_that_the_optimizer_does_not_have_take_no_part(net):
+    parameters = [p for name, p in net.named_parameters() if not name.startswith("blocks.1")]
+    _, balance = balanced(net, torch.optim.SGD(parameters, lr=0.01), policy=policy())
+    assert set(balance.scales) == {"blocks.0", "blocks.2"}
+
+
+def test_a_weight_decay_of_zero_is_said_to_stay_zero(net):
+    with pytest.warns(SpectraWarning, match="the weight decay of all units is 0"):
+        balanced(net, policy=policy(target="weight_decay"))
+
+
+def test_old_scores_weigh_only_in_units_that_were_measured(net):
+    optimizer, balance = balanced(net, ema=0.5, parts=6, policy=policy(unit="layer"))
+    first = dict(balance.scores)
+    train(net, optimizer, 1, balance)
+    assert sum(balance.scores[unit] != first[unit] for unit in first) == 1
+
+
+def test_a_learning_rate_of_zero_and_a_saved_plan_are_no_policies(net):
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    with pytest.raises(InputError, match="r_min: a unit whose learning rate is 0 would never move"):
+        TempBalance(net, optimizer, policy=policy(map="linear", r_min=0.0))
+    with pytest.raises(InputError, match=r"policy: expected a preset's name, .* got dict_keys"):
+        TempBalance(net, optimizer, policy={}.keys())
+    with pytest.raises(InputError, match=r"config: expected a TempBalanceConfig or options by name, got 'neurips2023'"):
+        TempBalance(net, optimizer, "neurips2023")
+    with pytest.raises(InputError, match=r"unknown option 'map': it is one of the policy's\. Write policy="):
+        TempBalance(net, optimizer, map="linear")
+    with pytest.raises(InputError, match=r"expected True or False, got 'no'; log: expected a file, got 5"):
+        TempBalance(net, optimizer, norms_follow="no", log=5)
+
+
+def test_some_options_of_a_policy_change_the_recommended_one(net):
+    _, balance = balanced(net, policy={"tau": 3.0})
+    assert balance.policy.tau == 3.0
+    assert balance.policy.exclude == scale_policy("recommended").exclude
+
+
+def test_blocks_are_entries_of_lists_and_not_their_parts_or_experts():
+    from transformers import MixtralConfig, MixtralModel, SwinConfig, SwinModel, T5Config, T5Model
+
+    t5 = block_finder(T5Model(T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=2, num_heads=2, vocab_size=10)))
+    assert t5("encoder.block.1.layer.0.SelfAttention.q") == "encoder.block.1"
+    assert t5("decoder.block.0.layer.2.DenseReluDense.wo") == "decoder.block.0"
+    assert t5("shared") is None
+    swin = block_finder(SwinModel(SwinConfig(embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=2, image_size=32)))
+    assert swin("encoder.layers.0.blocks.1.intermediate.dense") == "encoder.layers.0.blocks.1"
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1}
+    mixtral = block_finder(MixtralModel(MixtralConfig(**sizes, num_hidden_layers=1, num_local_experts=2, vocab_size=10)))
+    assert mixtral("layers.0.self_attn.q_proj") == "layers.0"
+    assert block_finder(nn.Sequential(nn.Linear(2, 2)))("encoder.layer.3.query") == "encoder.layer.3"

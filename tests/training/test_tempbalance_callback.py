@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from spectra.errors import InputError
+from spectra.errors import InputError, SpectraWarning
 from spectra.policies.presets import scale_policy
 from spectra.results.scale_log import load_scale_log
 from spectra.training import TempBalance, TempBalanceCallback, split_by_policy
@@ -164,6 +164,30 @@ def test_a_callback_that_was_not_attached_is_refused(tmp_path):
     trainer.add_callback(TempBalanceCallback(OPTIONS))
     with pytest.raises(InputError, match=r"scheduler"):
         trainer.train()
+
+
+def test_a_checkpoint_of_a_run_without_it_is_refused_in_words(tmp_path):
+    trainer_of(tmp_path, max_steps=4).train()
+    trainer = trainer_of(tmp_path)
+    TempBalanceCallback(OPTIONS).attach(trainer)
+    with pytest.raises(InputError, match="group"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+
+
+def test_what_is_no_trainer_and_what_is_no_policy_are_refused_at_once(tmp_path):
+    with pytest.raises(InputError, match="expected a transformers Trainer, got NoneType"):
+        TempBalanceCallback(OPTIONS).attach(None)
+    with pytest.raises(InputError, match="Did you mean 'recommended'"):
+        TempBalanceCallback(policy="recomended")
+
+
+def test_a_log_of_another_run_in_the_folder_is_left_alone(tmp_path):
+    (tmp_path / "tempbalance.jsonl").write_text("{}\n")
+    trainer = trainer_of(tmp_path, max_steps=1)
+    callback = TempBalanceCallback(OPTIONS, write_log=True).attach(trainer)
+    with pytest.warns(SpectraWarning, match="no log is written: .*is no log of scales"):
+        trainer.train()
+    assert callback.balance.num_updates == 1
 
 
 def test_a_trainer_with_a_scheduler_is_refused(tmp_path):

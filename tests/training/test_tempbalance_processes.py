@@ -1,5 +1,6 @@
 """TempBalance on two processes: the multipliers of one process, on all of them, for replicas and for shards."""
 
+import warnings
 from datetime import timedelta
 
 import pytest
@@ -30,6 +31,24 @@ def balanced_run(wrap):
     return train(model, optimizer, 4, balance, scheduler)
 
 
+def failing_run(rank):
+    """One process runs out of memory in its first update: no other process waits for it, and training goes on."""
+    model = DistributedDataParallel(Net())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    balance = TempBalance(model, optimizer, policy="emnlp2024-glue", interval=1, start_step=1)
+    measured = balance._meter._rows_of_live
+
+    def measure(jobs):
+        if rank and balance.num_steps == 1:
+            raise MemoryError("no memory left")
+        return measured(jobs)
+
+    balance._meter._rows_of_live = measure
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return train(model, optimizer, 2, balance)
+
+
 def process(rank, folder):
     torch.set_num_threads(1)
     distributed.init_process_group(
@@ -38,6 +57,7 @@ def process(rank, folder):
     found = {name: balanced_run(wrap) for name, wrap in (("DDP", DistributedDataParallel), ("FSDP2", sharded))}
     with pytest.raises(InputError, match="asynchronous: several processes must measure together"):
         TempBalance(net := Net(), torch.optim.SGD(net.parameters(), lr=0.1), asynchronous=True)
+    found["failed"] = failing_run(rank)
     torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
@@ -47,6 +67,7 @@ def test_two_processes_have_the_multipliers_of_one(tmp_path):
     multiprocessing.spawn(process, (tmp_path,), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert first == second
+    assert [len(set(scales.values())) for scales in first.pop("failed")] == [1, 3]
     alone = balanced_run(lambda net: net)
     for scales in first.values():
         for found, expected in zip(scales, alone, strict=True):

@@ -78,6 +78,15 @@ def test_a_state_goes_on_with_the_interval_and_the_count_of_the_other_clock():
     assert (second.interval, second.steps_since_update) == (first.interval, first.steps_since_update) == (8, 3)
 
 
+def test_an_interval_of_every_step_grows_again_when_updates_become_slow():
+    time = Time()
+    clock = UpdateClock("auto", budget=0.05, device=CPU, now=time)
+    run(clock, time, step=1.0, update=1e-6, steps=20)
+    assert clock.interval == 1
+    run(clock, time, step=1.0, update=0.5, steps=2000)
+    assert clock.interval == 10
+
+
 @pytest.mark.parametrize("interval", [0, -1, 2.5, "often", True, None])
 def test_what_is_no_interval_is_refused(interval):
     with pytest.raises(InputError, match=r"interval: expected 'auto' or a whole number of at least 1, got"):

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from spectra.policies.drop_controls import DropControl
 from spectra.policies.dropout_plan import DropoutPlan
-from spectra.policies.plan import NOUNS, Plan
+from spectra.policies.plan_record import NOUNS, Plan
 from spectra.report.figures.depth import Place, name_the_depths, places
 from spectra.report.figures.series import add_legend, aspect, draw_along_depth, look
 from spectra.report.figures.style import COLORS, COLUMN_WIDTH, TEXT_WIDTH, style
+from spectra.report.figures.units import placed_units, scale_multipliers, score_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SCORE_PANEL = 0.38  # height over column width
+_SCORE_PANEL = 0.5  # height over column width
 _WITHOUT_SCORE = "hollow: no score"
 _LOG_FROM = 100.0  # scores that span more than this are drawn on a logarithmic axis: Fisher scores do
 _MULTIPLIERS = ("learning_rate", "weight_decay")
@@ -51,9 +51,12 @@ def plan(planned: Plan | DropoutPlan, *, wide: bool = False) -> Figure:
     with_scores = any(not math.isnan(unit.score) for unit in units)
     with style():
         figure, axes, above = _panels(roles, wide=wide, with_scores=with_scores)
-        unchanged = 1.0 if isinstance(planned, Plan) and planned.target in _MULTIPLIERS else 0.0
+        target = planned.target if isinstance(planned, Plan) else ""
+        unchanged = 1.0 if target in _MULTIPLIERS else 0.0
         axes.axhline(unchanged, color="0.6", linewidth=0.6, linestyle=(0, (4, 2)), zorder=1)
-        axes.yaxis.get_major_locator().set_params(integer=isinstance(planned, Plan) and planned.target == "adapter_rank")
+        axes.yaxis.get_major_locator().set_params(integer=target == "adapter_rank")
+        if target in _MULTIPLIERS:
+            scale_multipliers(axes, [unit.value for unit in units])
         if len(roles) > 1:
             _draw_series(axes, units, [unit.value for unit in units])
         else:
@@ -72,17 +75,10 @@ def plan(planned: Plan | DropoutPlan, *, wide: bool = False) -> Figure:
 
 
 def _units(planned: Plan) -> tuple[list[_Unit], str]:
-    layers = list(planned.by_layer())
-    placed, depth_label = places(layers)
-    place_of = dict(zip(layers, placed, strict=True))
+    placed, depth_label = placed_units(planned.members)
     units = [
-        _Unit(
-            _role(unit, [place_of[layer] for layer in members]),
-            place_of[members[0]],
-            planned.values[unit],
-            planned.scores.get(unit, math.nan),
-        )
-        for unit, members in planned.members.items()
+        _Unit(role, place, planned.values[unit], planned.scores.get(unit, math.nan))
+        for unit, (role, place) in zip(planned.members, placed, strict=True)
     ]
     return units, depth_label
 
@@ -94,15 +90,6 @@ def _sites(planned: DropoutPlan) -> tuple[list[_Unit], str]:
         for (name, rate), place in zip(planned.rates.items(), placed, strict=True)
     ]
     return units, depth_label
-
-
-def _role(unit: str, members: Sequence[Place]) -> str:
-    """Name what the layers of a unit have in common within their block; nothing for a whole block."""
-    if members[0].is_end:
-        return unit
-    parts = [place.role.split(".") for place in members]
-    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, zip(*parts, strict=False))]
-    return ".".join(part for part in shared if not part.isdigit())
 
 
 def _panels(roles: Sequence[str], *, wide: bool, with_scores: bool) -> tuple[Figure, Any, Any]:
@@ -156,8 +143,7 @@ def _draw_stems(axes: Any, units: Sequence[_Unit], start: float) -> None:
 def _score_label(planned: Plan | DropoutPlan) -> str:
     if isinstance(planned, DropoutPlan):
         return "Fisher score"
-    metric = str(planned.settings.get("metric", "score"))
-    return r"exponent $\alpha$" if metric == "alpha" else metric.replace("_", " ")
+    return score_label(planned.settings)
 
 
 def _title(planned: Plan | DropoutPlan) -> str:

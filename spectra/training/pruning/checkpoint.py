@@ -14,12 +14,14 @@ from torch import Tensor
 
 from spectra._version import __version__
 from spectra.errors import SourceError
-from spectra.results.writing import write_whole
+from spectra.results.store import PROGRESS
+from spectra.results.writing import REPORT, write_whole
 from spectra.sources import demo, hub
 from spectra.sources.adapter_folder import adapter_folder
 from spectra.sources.open import open_source
 from spectra.sources.tensors import Source
 from spectra.training.pruning.folder import RECORD, check_room, copy_companions, new_folder
+from spectra.training.pruning.origin import plan_notes
 from spectra.training.pruning.outcome import PrunedLayer, PruneReport
 from spectra.training.pruning.shards import Place, places_of, set_to_zero, to_disk
 from spectra.training.pruning.tasks import PruneMethod, PruneTask, checked_method, pruning_tasks
@@ -72,7 +74,7 @@ def prune_checkpoint(
         left_out = copy_companions(folder, temporary, source.files)
         layers = _write_weights(source, tasks, temporary, progress)
         behind = [f"other weights, not pruned and not copied: {', '.join(left_out)}"] if left_out else []
-        report = PruneReport(source.name, checked.value, layers, (*notes, *behind))
+        report = PruneReport(source.name, checked.value, layers, (*notes, *behind, *plan_notes(source, sparsities)))
         plan = None if isinstance(sparsities, Mapping) else sparsities.to_dict()
         content = {"version": __version__, "source": source.location, **report.to_dict(), "plan": plan}
         write_whole(temporary / RECORD, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
@@ -95,7 +97,8 @@ def preview_pruning(
     source, _ = _opened(model)
     known = checked_method(method, {} if method == PruneMethod.WANDA else None)
     tasks = pruning_tasks(source, sparsities, known)
-    return PruneReport(source.name, known.value, tuple(task.outcome(task.num_asked) for task in tasks))
+    layers = tuple(task.outcome(task.num_asked) for task in tasks)
+    return PruneReport(source.name, known.value, layers, plan_notes(source, sparsities))
 
 
 def _opened(model: str | os.PathLike[str]) -> tuple[Source, Path]:
@@ -104,6 +107,8 @@ def _opened(model: str | os.PathLike[str]) -> tuple[Source, Path]:
     folder = demo.verified_folder() if location == demo.NAME else Path(location).expanduser()
     if not folder.exists() and hub.is_hub_id(location):
         raise SourceError(f"no folder '{location}'. A hub model has to be here whole: hf download {location} --local-dir DIR")
+    if folder.is_dir() and any((folder / name).is_file() for name in (REPORT, PROGRESS)):
+        raise SourceError(f"'{location}' is a result folder of 'spectra analyze', not a checkpoint. Give the model itself.")
     if folder.is_file():
         raise SourceError(f"'{location}' is a file. Give the folder that holds it with its configuration and tokenizer.")
     if folder.is_dir() and adapter_folder(folder) is not None:

@@ -124,17 +124,21 @@ def sparsity_by_layer(sparsities: Plan | Mapping[str, float]) -> dict[str, float
     """
     if not isinstance(sparsities, Mapping):
         if sparsities.target != "sparsity":
-            raise InputError(f"the plan sets the {sparsities.target} of layers, not their sparsity. Make one for pruning.")
+            raise InputError(
+                f"the plan sets the {sparsities.target} of layers, not their sparsity. Make one for pruning: spectra plan "
+                "MODEL --policy alphapruning --sparsity S -o plan.yaml"
+            )
         return sparsities.by_layer()
     return dict(sparsities)
 
 
-def asked_layers(source: Source, sparsities: Mapping[str, float]) -> list[tuple[PrunableLayer, float]]:
+def asked_layers(source: Source, sparsities: Mapping[str, float], *, planned: str = "") -> list[tuple[PrunableLayer, float]]:
     """Find the layers that are to be pruned.
 
     Args:
         source: The model.
         sparsities: By layer.
+        planned: Name of the model that they were planned for, for messages.
 
     Returns:
         Each layer once, in model order, with its sparsity; none whose sparsity is 0.
@@ -147,7 +151,8 @@ def asked_layers(source: Source, sparsities: Mapping[str, float]) -> list[tuple[
     unknown = [name for name in sparsities if name not in layers]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise InputError(f"'{source.location}' has no layer '{unknown[0]}'{more}.{did_you_mean(unknown[0], layers)}")
+        origin = f" The plan is of '{planned}': make one of this model, or correct the names." if planned else ""
+        raise InputError(f"'{source.location}' has no layer '{unknown[0]}'{more}.{did_you_mean(unknown[0], layers)}{origin}")
     asked: dict[str, float] = {}
     for name, sparsity in sparsities.items():
         if not 0.0 <= sparsity <= 1.0:

@@ -127,7 +127,7 @@ def pruning_tasks(
     Raises:
         InputError: A layer that is not there or cannot be pruned so.
     """
-    asked = asked_layers(source, sparsity_by_layer(sparsities))
+    asked = asked_layers(source, sparsity_by_layer(sparsities), planned=getattr(sparsities, "model", ""))
     if method == PruneMethod.WANDA:
         for layer, _ in asked:
             _check_for_wanda(layer, input_norms)
