@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from spectra.training.lr_scale import OptimizerScale
     from spectra.training.neuron_dropout import apply_neuron_rates, channel_dropout
     from spectra.training.parameter_groups import build_parameter_groups, parameter_units, split_parameter_groups
+    from spectra.training.spectral_norm import SpectralNormPenalty, spectral_norm_gradient
     from spectra.training.tempbalance import TempBalance
     from spectra.training.tempbalance_callback import TempBalanceCallback, split_by_policy
     from spectra.training.tempbalance_config import TempBalanceConfig
@@ -28,6 +29,9 @@ __all__ = [
     "build_parameter_groups",
     "parameter_units",
     "split_parameter_groups",
+    # a penalty to compare them with
+    "SpectralNormPenalty",
+    "spectral_norm_gradient",
     # guided dropout
     "GuidedDropout",
     "GuidedDropoutCallback",
@@ -46,6 +50,8 @@ _HOME = {
     "TempBalanceCallback": "spectra.training.tempbalance_callback",
     "TempBalanceConfig": "spectra.training.tempbalance_config",
     "split_by_policy": "spectra.training.tempbalance_callback",
+    "SpectralNormPenalty": "spectra.training.spectral_norm",
+    "spectral_norm_gradient": "spectra.training.spectral_norm",
     "OptimizerScale": "spectra.training.lr_scale",
     "build_parameter_groups": "spectra.training.parameter_groups",
     "parameter_units": "spectra.training.parameter_groups",

@@ -319,5 +319,6 @@ def _refuse_other_units(groups: Sequence[Mapping[str, Any]], unit_by_parameter: 
             if wanted != group.get(UNIT, BASE):
                 raise InputError(
                     f"optimizer: group {number} is split already, as '{group.get(UNIT, BASE)}', and its parameter of shape "
-                    f"{tuple(parameter.shape)} belongs to '{wanted}' now. Make a new optimizer to split it by other units."
+                    f"{tuple(parameter.shape)} belongs to '{wanted}' now. Give all policies of one optimizer the same units "
+                    "(unit, exclude and what is trained), or make a new optimizer."
                 )
