@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis.alpha_pruning.allocations import ALLOCATIONS, SPARSITIES
 from analysis.alpha_pruning.pruned import METHODS
+from analysis.readme_tables import table, write_tables
 
 Results = Mapping[str, Any]
 
@@ -17,23 +17,15 @@ _CELLS = [f"{method}, {sparsity:.0%}" for method in METHODS for sparsity in SPAR
 
 def update(readme: Path, results: Results) -> None:
     """Write every table anew; all else stays."""
-    text = readme.read_text(encoding="utf-8")
     tables = {"blocks": _blocks(results), "block by block": _block_by_block(results["stories260K"])}
     tables |= {name: _values(of, lower_is_better=name == "stories260K") for name, of in results.items()}
-    for name, table in tables.items():
-        block = f"<!-- table: {name} -->\n\n{table}\n\n<!-- end -->"
-        text, number = re.subn(
-            rf"<!-- table: {re.escape(name)} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL
-        )
-        if number != 1:
-            raise SystemExit(f"'{readme}' has {number} places for the table '{name}', expected 1.")
-    readme.write_text(text, encoding="utf-8")
+    write_tables(readme, tables)
 
 
 def _values(of: Results, *, lower_is_better: bool) -> str:
     rows = [[name, *(_mean(of[cell][name]) for cell in _CELLS)] for name in ALLOCATIONS]
     better = [_num_better(of[cell]["shuffled"], lower_is_better=lower_is_better) for cell in _CELLS]
-    return _table(["allocation", *_CELLS], [*rows, ["random orders better than alpha", *better]])
+    return table(["allocation", *_CELLS], [*rows, ["random orders better than alpha", *better]])
 
 
 def _num_better(shuffled: Results, *, lower_is_better: bool) -> str:
@@ -47,7 +39,7 @@ def _block_by_block(of: Results) -> str:
         for sparsity in SPARSITIES
         for allocation, at_once in of[f"wanda, block by block, {sparsity:.0%}"].items()
     ]
-    return _table(["allocation", "one pass through the dense model", "block by block"], rows)
+    return table(["allocation", "one pass through the dense model", "block by block"], rows)
 
 
 def _blocks(results: Results) -> str:
@@ -58,7 +50,7 @@ def _blocks(results: Results) -> str:
             name: values for name, values in of["sparsity of the blocks"].items() if name.endswith(f"{SPARSITIES[-1]:.0%}")
         }
         rows += [[model, f"sparsity, {name}", _numbers(values)] for name, values in shares.items() if "uniform" not in name]
-    return _table(["model", "", "blocks 0, 1, 2, ..."], rows)
+    return table(["model", "", "blocks 0, 1, 2, ..."], rows)
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -67,8 +59,3 @@ def _numbers(values: Sequence[float]) -> str:
 
 def _mean(found: Results) -> str:
     return f"{found['mean']:.4g} ± {found['std_error']:.2g}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

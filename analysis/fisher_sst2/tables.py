@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from analysis.fisher_sst2.orderings import AGGREGATES, LEVELS, PUBLISHED_ORDER
+from analysis.readme_tables import table, write_tables
 
 Results = Mapping[str, Any]
 
@@ -21,13 +21,7 @@ _TYPES = {
 
 def update(readme: Path, results: Results) -> None:
     """Write every table anew; all else stays."""
-    text = readme.read_text(encoding="utf-8")
-    for name, make in _TABLES.items():
-        block = f"<!-- table: {name} -->\n\n{make(results)}\n\n<!-- end -->"
-        text, number = re.subn(rf"<!-- table: {name} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
-        if number != 1:
-            raise SystemExit(f"'{readme}' has {number} places for the table '{name}', expected 1.")
-    readme.write_text(text, encoding="utf-8")
+    write_tables(readme, {name: make(results) for name, make in _TABLES.items()})
 
 
 def _heads(results: Results) -> str:
@@ -41,13 +35,13 @@ def _heads(results: Results) -> str:
         )
         for seed, head in enumerate(results["heads"])
     )
-    return _table(("seed", "trained on", "accuracy there", "accuracy on dev", "loss on dev"), rows)
+    return table(("seed", "trained on", "accuracy there", "accuracy on dev", "loss on dev"), rows)
 
 
 def _halves(results: Results) -> str:
     kinds = results["two halves"]
     head = ["aggregate", *(f"{kind}, {level}s" for kind in kinds for level in LEVELS)]
-    return _table(
+    return table(
         head, ([f"`{how}`", *(_mean(kinds[kind][how][level]) for kind in kinds for level in LEVELS)] for how in AGGREGATES)
     )
 
@@ -55,7 +49,7 @@ def _halves(results: Results) -> str:
 def _kinds(results: Results) -> str:
     pairs = results["two kinds"] | {f"two heads, {kind}": found for kind, found in results["two heads"].items()}
     head = ["aggregate", *(f"{pair}, {level}s" for pair in pairs for level in LEVELS)]
-    return _table(
+    return table(
         head, ([f"`{how}`", *(_mean(pairs[pair][how][level]) for pair in pairs for level in LEVELS)] for how in AGGREGATES)
     )
 
@@ -75,12 +69,12 @@ def _types(results: Results) -> str:
         ranks = (f"{of['mean rank'][role]:.1f}" for role in PUBLISHED_ORDER)
         name = f"`{how}`".replace("norms`", "norms")
         rows.append([name, *ranks, " < ".join(_TYPES[role] for role in of["order"]), ", ".join(map(str, lowest))])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _shares(results: Results) -> str:
     found = results["shares of mean_of_means"]["empirical"]
-    return _table(
+    return table(
         ["part of the `mean_of_means` score", *(_TYPES[role] for role in found)],
         ([f"from {what}", *(f"{of[what]:.0%}" for of in found.values())] for what in ("norms", "vectors")),
     )
@@ -97,7 +91,7 @@ def _convergence(results: Results) -> str:
             agreed = of["with the exact of the other half"]["param_mean"]
             cells += [*(f"{agreed[level]:.3f}" for level in LEVELS), f"{of['median relative standard error']:.1%}"]
         rows.append([size, *cells])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _alpha(results: Results) -> str:
@@ -108,7 +102,7 @@ def _alpha(results: Results) -> str:
         for kind, of_kind in kinds.items()
         for which, found in of_kind.items()
     )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _surfaces(results: Results) -> str:
@@ -127,7 +121,7 @@ def _surfaces(results: Results) -> str:
         f"center ({_mean(first, digits=2)})",
         *["mean loss by radius"] * 4,
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _stories(results: Results) -> str:
@@ -143,17 +137,12 @@ def _stories(results: Results) -> str:
         ]
         for name, found in texts.items()
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _mean(found: Results, digits: int = 3) -> str:
     error = "" if found["std_error"] is None else f" ± {found['std_error']:.{digits}f}"
     return f"{found['mean']:.{digits}f}{error}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 _TABLES = {

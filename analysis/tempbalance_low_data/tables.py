@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.readme_tables import table, write_tables
 from analysis.tempbalance_low_data.protocol import ARMS
 
 Results = Mapping[str, Any]
@@ -14,13 +14,7 @@ Results = Mapping[str, Any]
 
 def update(readme: Path, results: Results) -> None:
     """Write every table anew; all else stays."""
-    text = readme.read_text(encoding="utf-8")
-    for name, make in _TABLES.items():
-        block = f"<!-- table: {name} -->\n\n{make(results)}\n\n<!-- end -->"
-        text, number = re.subn(rf"<!-- table: {name} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
-        if number != 1:
-            raise SystemExit(f"'{readme}' has {number} places for the table '{name}', expected 1.")
-    readme.write_text(text, encoding="utf-8")
+    write_tables(readme, {name: make(results) for name, make in _TABLES.items()})
 
 
 def _accuracy(results: Results) -> str:
@@ -29,7 +23,7 @@ def _accuracy(results: Results) -> str:
         [cell, *(_percent(of["accuracy"][arm]) for arm in ARMS), *(_difference(of["difference"][pair]) for pair in pairs)]
         for cell, of in results.items()
     )
-    return _table(["task", *ARMS, *pairs], rows)
+    return table(["task", *ARMS, *pairs], rows)
 
 
 def _chosen(results: Results) -> str:
@@ -43,7 +37,7 @@ def _chosen(results: Results) -> str:
         ]
         for cell, of in results.items()
     )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _tuning(results: Results) -> str:
@@ -52,7 +46,7 @@ def _tuning(results: Results) -> str:
         for cell, of in results.items()
         for tried in of["tuning"]
     )
-    return _table(["task", "arm", "learning rate", "s", "accuracy on dev"], rows)
+    return table(["task", "arm", "learning rate", "s", "accuracy on dev"], rows)
 
 
 def _spread(results: Results) -> str:
@@ -66,7 +60,7 @@ def _spread(results: Results) -> str:
         ]
         for cell, of in results.items()
     )
-    return _table(["task", "before", *(f"after, {arm}" for arm in ARMS), *pairs], rows)
+    return table(["task", "before", *(f"after, {arm}" for arm in ARMS), *pairs], rows)
 
 
 def _cost(results: Results) -> str:
@@ -74,7 +68,7 @@ def _cost(results: Results) -> str:
         [cell, *(f"{of['seconds'][arm]:.0f}" for arm in ARMS), *(f"{of['seconds of updates'][arm]:.1f}" for arm in ARMS[1:])]
         for cell, of in results.items()
     )
-    return _table(["task", *ARMS, *(f"of it measuring, {arm}" for arm in ARMS[1:])], rows)
+    return table(["task", *ARMS, *(f"of it measuring, {arm}" for arm in ARMS[1:])], rows)
 
 
 def _percent(found: Mapping[str, float]) -> str:
@@ -88,11 +82,6 @@ def _difference(found: Mapping[str, Any]) -> str:
 
 def _number(found: Mapping[str, float], digits: int, sign: str = "") -> str:
     return f"{found['mean']:{sign}.{digits}f} ± {found['std_error']:.{digits}f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 _TABLES = {"accuracy": _accuracy, "chosen": _chosen, "tuning": _tuning, "spread": _spread, "cost": _cost}
