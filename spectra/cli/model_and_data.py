@@ -47,14 +47,15 @@ _DATA = "Texts: .csv, .tsv, .json, .jsonl, .parquet, or .txt with one per line."
 _TARGET = "Column of answers: what seq2seq has to predict, and causal-lm if given."
 _SAMPLES = "Most examples taken, drawn at random.  [default: all]"
 _LENGTH = "Tokens a text is cut to.  [default: 128, or what the model takes]"
-_FLAGS = (
+_MODEL_FLAGS = (
     click.option("--task", metavar="TASK", help=_TASK),
     click.option(
         "--device", default="auto", metavar="D", show_default=True, help="cpu, cuda, cuda:1, ...; auto: a GPU if any."
     ),
     click.option("--dtype", default="auto", metavar="T", show_default=True, help="float32, bfloat16, ...; auto: as stored."),
     click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model."),
-    click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FILE", help=_DATA),
+)
+_DATA_FLAGS = (
     click.option("--text-column", metavar="NAME", help="Column of the texts; a .txt file needs none."),
     click.option("--pair-column", metavar="NAME", help="Column of second texts, where texts come in pairs."),
     click.option("--label-column", metavar="NAME", help="Column of classes, by number or name, or of numbers."),
@@ -81,16 +82,18 @@ class ModelAndDataCommand(GroupedCommand):
     }
 
 
-def with_model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
+def with_model_and_data(command: Callable[..., Any], *, requires_data: bool = True) -> Callable[..., Any]:
     """Add the flags of a model and its data.
 
     Args:
         command: Of :class:`ModelAndDataCommand`, before click makes it one.
+        requires_data: Whether the command always reads texts.
 
     Returns:
         The same, decorated.
     """
-    for flag in reversed(_FLAGS):
+    data = click.option("--data", type=click.Path(path_type=Path), required=requires_data, metavar="FILE", help=_DATA)
+    for flag in reversed((*_MODEL_FLAGS, data, *_DATA_FLAGS)):
         command = flag(command)
     return command
 

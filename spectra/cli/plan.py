@@ -39,8 +39,8 @@ _POLICY_OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
     (_SCALES, "map", str, "M", "From scores to multipliers: sigmoid, linear, sqrt, log2 or rank."),
     (_SCALES, "r-min", float, "X", "For linear and rank: multiplier of the lowest score."),
     (_SCALES, "r-max", float, "X", "For linear and rank: multiplier of the highest score."),
-    (_SCALES, "s-below", float, "X", "For sigmoid: width below the mean score, in powers of ten."),
-    (_SCALES, "s-above", float, "X", "For sigmoid: width above the mean score."),
+    (_SCALES, "s-below", float, "X", "For sigmoid: strength below the mean score; multipliers go down to 10^(-X/2)."),
+    (_SCALES, "s-above", float, "X", "For sigmoid: strength above the mean score; multipliers go up to 10^(X/2)."),
     (_SCALES, "tau", float, "X", "For sigmoid: steepness."),
     (_SCALES, "normalize", str, "N", "Mean of the multipliers that becomes 1: none, arithmetic or geometric."),
     (_SPARSITY, "sparsity", float, "S", "Share of all weights that is set to zero."),
@@ -67,7 +67,6 @@ _PRESETS = (
     "alphadecay; of alphapruning: recommended or alphapruning.  [default: the first of these]"
 )
 _FISHER = "For adapter-rank, in place of spectra, and for guided-dropout, in place of MODEL."
-_FAILED = ("nonfinite", "meta", "unreadable")  # why a layer could not be analysed
 
 
 class _PlanCommand(GroupedCommand):
@@ -127,6 +126,7 @@ def plan(
     """
     from spectra.policies.plan import plan as make
     from spectra.policies.plan_file import check_free
+    from spectra.results.records import FAILURES
 
     if output is not None:
         check_free(output, force=force)
@@ -148,7 +148,7 @@ def plan(
     _print(made, no_color=no_color)
     if not quiet:
         print(_next_step(made, output), file=sys.stderr)
-    return 1 if set(_FAILED) & set(getattr(made, "left_out", {}).values()) else 0
+    return 1 if FAILURES & set(getattr(made, "left_out", {}).values()) else 0
 
 
 def _in_flags(message: str) -> str:

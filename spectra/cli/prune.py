@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ _EXAMPLES = """\b
 Examples:
   spectra plan ./llama --policy alphapruning --sparsity 0.5 -o plan.yaml
   spectra prune ./llama --plan plan.yaml -o llama-pruned
-  spectra prune ./llama --plan plan.yaml --method wanda --data corpus.txt --samples 128 -o llama-pruned
+  spectra prune ./llama --plan plan.yaml --method wanda --data corpus.txt --samples 128 -o llama-wanda
   spectra prune demo --sparsity 0.5 --dry-run"""
 
 _MAKE_ONE = "spectra plan MODEL --policy alphapruning --sparsity S -o plan.yaml"
@@ -52,7 +53,7 @@ class _PruneCommand(ModelAndDataCommand):
 @click.option("--method", type=click.Choice(METHODS), default="magnitude", metavar="M", show_default=True, help=_METHOD)
 @click.option("--include", multiple=True, metavar="GLOB", help=_INCLUDE)
 @click.option("--exclude", multiple=True, metavar="GLOB", help=_EXCLUDE)
-@with_model_and_data
+@partial(with_model_and_data, requires_data=False)  # only one of the methods reads texts
 @click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FOLDER", help="The new checkpoint.")
 @click.option("--force", is_flag=True, help="Replace a checkpoint that this command has written.")
 @click.option("--dry-run", is_flag=True, help="Show how much of each layer would go, and write nothing.")
@@ -114,10 +115,6 @@ def prune(
     if output is not None and not dry_run and not (quiet or as_json):
         print(f"Checkpoint in '{output}'. Next: spectra analyze {output}", file=sys.stderr)
     return 0
-
-
-# Only one of the methods reads texts.
-next(option for option in prune.params if option.name == "data").required = False
 
 
 def _sparsities(

@@ -98,6 +98,7 @@ class LayerMeter:
         self._cpu_workers = _share_of_cores() if workers == "auto" else resolve_workers(workers)
         self._workers = 1 if self._device != CPU and workers == "auto" else self._cpu_workers
         self._samples: dict[str, Tensor] = {}
+        self._failures: list[str] = []  # of this process, in the measurement under way
         self._state = weights_state(model)
         self._weights = live_weights(model, settings)
         if len({tuple(names) for names in exchanged([self.layers])}) > 1:
@@ -137,7 +138,7 @@ class LayerMeter:
         weights = self._up_to_date()
         jobs = self._chosen(layers)
         self._remember(jobs)
-        self._failures: list[str] = []
+        self._failures = []
         if weights.shards:
             rows = exchanged(self._rows_of_shards(_by_tensor(jobs), sum_grams=True))
             known = {row.matrix_name for row in rows}

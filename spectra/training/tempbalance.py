@@ -216,7 +216,7 @@ class TempBalance:
 
         Args:
             state: Of its ``state_dict``.
-            strict: Refuse a state of other units or options; else take what fits.
+            strict: Refuse a state of other units or another policy; else take what fits.
 
         Raises:
             InputError: Another version, or, if strict, units that are missing or renamed, or another policy.
@@ -261,10 +261,12 @@ class TempBalance:
 
     def _update_now(self) -> None:
         due: Collection[str] = ()
+        before = self.num_updates
         with self._clock.updating(), self._going_on():
             due = self._due()
             self._take(self._meter.measure(due) if due else ())
-        self._record(len(due))
+        if self.num_updates > before:
+            self._record(len(due))
 
     def _collect(self, *, wait: bool) -> None:
         """Let what a thread has measured come into force."""
@@ -303,11 +305,13 @@ class TempBalance:
     def _averaged(self, new: Mapping[str, float], measured: Collection[str]) -> dict[str, float]:
         """Give old scores their weight in the new ones of units that were measured."""
         keep = self.config.ema
+        if not keep:
+            return dict(new)
         averaged = {}
         for unit, score in new.items():
             old = self.scores.get(unit, score)
-            is_new = any(layer in measured for layer in self.members[unit])
-            averaged[unit] = score if not keep else keep * old + (1.0 - keep) * score if is_new else old
+            is_measured = any(layer in measured for layer in self.members[unit])
+            averaged[unit] = keep * old + (1.0 - keep) * score if is_measured else old
         return averaged
 
     def _set(self, scales: Mapping[str, float]) -> None:

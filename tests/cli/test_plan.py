@@ -9,12 +9,10 @@ import pytest
 from safetensors.numpy import save_file
 
 import spectra
-from spectra.cli.plan import _FAILED
 from spectra.cli.plan import plan as command
 from spectra.policies.plan import load_plan, plan
 from spectra.policies.plan_request import OPTIONS
 from spectra.policies.presets import SCALE_PRESETS, SPARSITY_PRESETS
-from spectra.results.records import FAILURES
 from tests.fishers import fisher_of, squared_gradients
 from tests.models import heavy_tailed
 
@@ -201,10 +199,6 @@ def test_of_json_which_has_no_comments_the_lines_are_printed(run, model, fisher,
 def test_the_help_names_every_preset():
     help_ = next(option.help for option in command.params if option.name == "preset")
     assert [name for name in (*SCALE_PRESETS, *SPARSITY_PRESETS) if name not in help_] == []
-
-
-def test_a_layer_that_fails_is_that_of_a_report():
-    assert set(_FAILED) == {status.value for status in FAILURES}
 
 
 def test_a_place_that_cannot_be_written_is_one_line(refused, model, tmp_path):

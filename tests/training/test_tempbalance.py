@@ -346,8 +346,8 @@ def test_two_balances_of_one_optimizer_do_not_take_each_other_off(net):
     assert [len(step) for step in seen] == [1, 1, 4]
 
 
-def test_a_failed_update_is_tried_again_at_the_next_interval_only(net, monkeypatch):
-    optimizer, balance = balanced(net, start_step=1, interval=4)
+def test_a_failed_update_is_tried_again_at_the_next_interval_only(net, monkeypatch, tmp_path):
+    optimizer, balance = balanced(net, start_step=1, interval=4, log=str(tmp_path / "log.jsonl"))
     calls = []
 
     def fail(layers):
@@ -358,6 +358,7 @@ def test_a_failed_update_is_tried_again_at_the_next_interval_only(net, monkeypat
     with pytest.warns(SpectraWarning, match="no memory left"):
         train(net, optimizer, 10, balance)
     assert len(calls) == 3  # after steps 1, 5 and 9
+    assert load_scale_log(tmp_path / "log.jsonl").records == ()
 
 
 def test_a_late_start_measures_all_parts_at_once(net):
