@@ -43,7 +43,7 @@ _POLICY_OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
     (_SCALES, "s-above", float, "X", "For sigmoid: strength above the mean score; multipliers go up to 10^(X/2)."),
     (_SCALES, "tau", float, "X", "For sigmoid: steepness."),
     (_SCALES, "normalize", str, "N", "Mean of the multipliers that becomes 1: none, arithmetic or geometric."),
-    (_SPARSITY, "sparsity", float, "S", "Share of all weights that is set to zero."),
+    (_SPARSITY, "sparsity", float, "S", "Share of the weights of all planned layers that is set to zero."),
     (_SPARSITY, "epsilon", float, "X", "How far shares go apart before they are scaled: 1 - X to 1 + X."),
     (_SPARSITY, "allocation", str, "A", "alpha, or a control: uniform or reversed."),
     (_RANKS, "mean-rank", float, "R", "As many parameters as a rank of R for every layer.  [default: 8]"),

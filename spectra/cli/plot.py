@@ -83,13 +83,13 @@ def plot(
     FIGURE is one of these, and SOURCE is what it is drawn from:
 
     \b
-    esd              DIR   density of one layer's eigenvalues with the fitted tail
-    alpha-by-depth   DIR   alpha of every layer along the model, by kind of layer
-    fisher-vs-alpha  DIR   Fisher score against alpha, layer by layer; with --fisher FILE
-    fisher-by-layer  FILE  Fisher score of every layer along the model, by kind of layer
-    loss-surface     NPZ   loss over two random directions
-    plan             YAML  number of every unit along the model, and the score it was made of
-    tempbalance-trajectory  JSONL  score and multiplier of every unit over a training run, also while it goes on
+    esd                     DIR    density of one layer's eigenvalues, with its tail
+    alpha-by-depth          DIR    alpha along the model, by kind of layer
+    fisher-vs-alpha         DIR    Fisher score against alpha; with --fisher FILE
+    fisher-by-layer         FILE   Fisher score along the model, by kind of layer
+    loss-surface            NPZ    loss over two random directions
+    plan                    YAML   number of every unit along the model, and its score
+    tempbalance-trajectory  JSONL  score and multiplier of every unit over a run
 
     DIR is the result folder of 'spectra analyze MODEL --output DIR', FILE the .safetensors or .json file of 'spectra fisher',
     NPZ the file of 'spectra surface', YAML the .yaml, .yml or .json file of 'spectra plan', JSONL the log of TempBalance.
