@@ -46,7 +46,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
         axis.set_ylabel(label)
         if is_log:
             axis.set_yscale("log")
-            axis.set_yticks([0.5, 0.7, 1.0, 1.5, 2.0], ["0.5", "0.7", "1", "1.5", "2"])
+            axis.set_yticks([0.5, 0.7, 1.0, 1.5, 2.0, 3.0], ["0.5", "0.7", "1", "1.5", "2", "3"])
             axis.minorticks_off()
     axes[0].legend(fontsize=8, frameon=False)
     figure.savefig(path, dpi=150)

@@ -64,7 +64,7 @@ _POLICY_OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
 
 _PRESETS = (
     "Named set of options. Of tempbalance: recommended, neurips2023, emnlp2024-glue, emnlp2024-sciml or farms; of alphadecay: "
-    "alphadecay; of alphapruning: recommended or alphapruning.  [default: the first of these]"
+    "alphadecay; of alphapruning: recommended, alphapruning or farms.  [default: the first of these]"
 )
 _FISHER = "For adapter-rank, in place of spectra, and for guided-dropout, in place of MODEL."
 

@@ -29,7 +29,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import fmean
+from statistics import fmean, mean
 
 from spectra.errors import InputError
 from spectra.policies.policy_options import number, one_of, option
@@ -173,7 +173,7 @@ def scales(
         Multiplier by unit, in the order of ``scores``. Equal scores have equal ones; if all are equal, they are 1.
 
     Raises:
-        InputError: An option that cannot be, or a score that the map is not defined for.
+        InputError: An option that cannot be, or a score that the map, or the mean, is not defined for.
 
     Example:
         >>> scales({"block 0": 2.0, "block 1": 3.0, "block 2": 5.5}, map="linear")
@@ -217,8 +217,15 @@ def unit_scales(layers: Sequence[LayerDiagnostics], policy: ScalePolicy) -> Unit
 
 
 def _linear(values: Sequence[float], policy: ScalePolicy) -> list[float]:
-    low, high = min(values), max(values)
-    return [_between((value - low) / (high - low), policy) for value in values]
+    scaled = _scaled(values)
+    low, high = min(scaled), max(scaled)
+    return [_between((value - low) / (high - low), policy) for value in scaled]
+
+
+def _scaled(values: Sequence[float]) -> list[float]:
+    """Divide by a power of two, which rounds nothing, so that no difference of two values overflows."""
+    _, exponent = math.frexp(max(map(abs, values)))
+    return [math.ldexp(value, -exponent) for value in values]
 
 
 def _rank(values: Sequence[float], policy: ScalePolicy) -> list[float]:
@@ -243,13 +250,13 @@ def _log2(values: Sequence[float], policy: ScalePolicy) -> list[float]:
 
 
 def _in_proportion(values: Sequence[float]) -> list[float]:
-    mean = fmean(values)
-    return [value / mean for value in values]
+    average = mean(values)
+    return [value / average for value in values]
 
 
 def _sigmoid(values: Sequence[float], policy: ScalePolicy) -> list[float]:
-    mean = fmean(values)
-    return [_power(value - mean, policy.s_above if value > mean else policy.s_below, policy.tau) for value in values]
+    average = mean(values)  # in fractions: the sum that fmean makes may overflow
+    return [_power(value - average, policy.s_above if value > average else policy.s_below, policy.tau) for value in values]
 
 
 def _power(distance: float, strength: float, tau: float) -> float:
@@ -270,8 +277,10 @@ def _normalized(values: list[float], policy: ScalePolicy) -> list[float]:
     if policy.normalize == Normalize.ARITHMETIC:
         return _in_proportion(values)
     if policy.normalize == Normalize.GEOMETRIC:
-        mean = math.exp(fmean(map(math.log, values)))
-        return [value / mean for value in values]
+        if min(values) == 0.0:
+            raise InputError("normalize: the lowest multiplier is 0, which makes every geometric mean 0. Normalize otherwise.")
+        average = math.exp(fmean(map(math.log, values)))
+        return [value / average for value in values]
     return values
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from statistics import fmean
+from statistics import mean
 from typing import Any
 
 from spectra.matrices import KINDS
@@ -244,7 +244,7 @@ def scores_of(layers: Sequence[LayerDiagnostics], policy: UnitPolicy) -> UnitSco
         members.setdefault(unit, []).append(name)
         values.setdefault(unit, []).extend(found)
     return UnitScores(
-        scores={unit: fmean(found) for unit, found in values.items() if found},
+        scores={unit: float(mean(found)) for unit, found in values.items() if found},
         members={unit: tuple(names) for unit, names in members.items()},
         left_out={name: left_out[name] for name in rows if name in left_out},
     )

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
@@ -108,8 +109,51 @@ def test_a_unit_without_score_gets_one_and_changes_no_other(name, missing):
 def test_very_large_alphas_neither_overflow_nor_warn(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for values in ([2.0, 3.0, 1e300], [2.0, 1e15, 1e16], [1.5, 2.0, 1e100, 1e100]):
+        for values in ([2.0, 3.0, 1e300], [2.0, 1e15, 1e16], [1.5, 2.0, 1e100, 1e100], [2.0, 1e308, 1e308, 1.7e308]):
             assert all(math.isfinite(scale) and scale >= 0.0 for scale in values_of(values, map=name))
+
+
+ANY_FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+LARGE_LISTS = st.lists(ANY_FLOAT | st.sampled_from([1e308, -1e308, 1.7976931348623157e308, 5e-324]), min_size=2, max_size=8)
+
+
+@given(LARGE_LISTS)
+def test_linear_is_right_for_all_floats(values):
+    exact = [Fraction(value) for value in values]
+    spread = max(exact) - min(exact)
+    assume(spread > Fraction(2e-9) * max(map(abs, exact)))  # under half of it they count as equal
+    expected = [0.5 + float((value - min(exact)) / spread) for value in exact]
+    # Scores that are nearly equal lose digits in their difference, up to nine of them.
+    assert values_of(values, map="linear") == pytest.approx(expected, abs=1e-6)
+
+
+@given(LARGE_LISTS)
+def test_the_sides_of_the_sigmoid_are_right_for_all_floats(values):
+    exact = [Fraction(value) for value in values]
+    average = sum(exact) / len(exact)
+    for value, scale in zip(exact, values_of(values), strict=True):
+        assert 0.316 < scale < 3.163
+        if abs(value - average) > 1e-9 * max(map(abs, exact)):  # nearer to the mean its rounding decides; and equal scores
+            assert (scale >= 1.0) if value > average else (scale <= 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("linear", [0.875, 1.5, 0.5]), ("rank", [0.5 + 1 / 3, 0.5 + 2 / 3, 0.5]), ("sigmoid", [10**-0.5, 10**0.5, 10**-0.5])],
+)
+def test_scores_whose_sum_is_no_float_have_multipliers(name, expected):
+    # The sum would be 2.2e308; the mean, 0.73e308, is over the first one.
+    assert values_of([0.6e308, 1.6e308, 0.0], map=name) == pytest.approx(expected, rel=1e-14)
+
+
+def test_multipliers_whose_sum_is_no_float_have_a_mean():
+    found = values_of([2.0, 3.0, 3.0, 3.0], map="linear", r_min=0.0, r_max=1e308, normalize="arithmetic")
+    assert found == pytest.approx([0.0, 4 / 3, 4 / 3, 4 / 3], rel=1e-14)
+
+
+def test_a_multiplier_of_zero_has_no_geometric_mean():
+    with pytest.raises(InputError, match="normalize: the lowest multiplier is 0, which makes every geometric mean 0"):
+        values_of([0.0, 4.0], map="sqrt", normalize="geometric")
 
 
 @given(LISTS, st.sampled_from(["linear", "rank"]), st.floats(0.0, 1.0), st.floats(1.0, 5.0))

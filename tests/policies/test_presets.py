@@ -30,7 +30,7 @@ def test_it_comes_back_from_plain_values(policy):
 
 def test_names_are_keys():
     assert list(SCALE_PRESETS) == ["neurips2023", "emnlp2024-glue", "emnlp2024-sciml", "alphadecay", "farms", "recommended"]
-    assert list(SPARSITY_PRESETS) == ["alphapruning", "recommended"]
+    assert list(SPARSITY_PRESETS) == ["alphapruning", "farms", "recommended"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,19 @@ def test_published_values_are_those_of_the_papers():
     assert (glue.map, glue.s_below, glue.s_above, glue.tau, glue.unit) == (ScaleMap.SIGMOID, 1.25, 1.25, 10.0, UnitKind.BLOCK)
     assert (sciml.map, sciml.unit, "conv1d" in sciml.kinds) == (ScaleMap.SIGMOID, UnitKind.LAYER, True)
     assert (decay.target, decay.map, decay.r_min, decay.r_max) == ("weight_decay", ScaleMap.LINEAR, 0.67, 3.0)
-    assert SPARSITY_PRESETS["alphapruning"].epsilon == 0.3
+    pruning, farms = SPARSITY_PRESETS["alphapruning"], SPARSITY_PRESETS["farms"]
+    assert (pruning.epsilon, pruning.unit, pruning.winsorize) == (0.3, UnitKind.BLOCK, None)
+    assert (farms.epsilon, farms.unit, farms.max_sparsity) == (0.3, UnitKind.BLOCK, 0.998)
+
+
+def test_published_sparsities_are_of_the_window_as_coded_and_ours_of_the_window_as_meant():
+    settings = {name: resolve_settings(**policy.analysis) for name, policy in SPARSITY_PRESETS.items()}
+    assert {name: found.xmin for name, found in settings.items()} == {
+        "alphapruning": "peak_compat", "farms": "peak_compat", "recommended": "peak",
+    }  # fmt: skip
+    assert {found.precision for name, found in settings.items() if name != "recommended"} == {"float32"}
+    farms = settings["farms"]
+    assert (farms.window_rows, farms.window_aspect, farms.windows_per_side, farms.min_evals) == (2000, 1.0, 15, 5)
 
 
 def test_alphadecay_is_its_own_function():
@@ -95,7 +107,7 @@ def test_changes_are_checked_as_options_are():
 def test_unknown_presets_are_refused_with_a_suggestion():
     with pytest.raises(InputError, match="unknown preset 'recomended'. Did you mean 'recommended'?.* Known: neurips2023, "):
         scale_policy("recomended")
-    with pytest.raises(InputError, match="unknown preset 'neurips2023'.* Known: alphapruning, recommended"):
+    with pytest.raises(InputError, match="unknown preset 'neurips2023'.* Known: alphapruning, farms, recommended"):
         sparsity_policy("neurips2023")
 
 
@@ -127,6 +139,33 @@ def test_one_orthogonal_weight_does_not_decide_for_all_blocks(bert):
     assert orthogonal.alpha > 100.0
     assert unit_scales(layers, policy).scores["bert.encoder.layer.2"] < 10.0
     assert unit_scales(layers, SCALE_PRESETS["emnlp2024-glue"]).scores["bert.encoder.layer.2"] > 10.0
+
+
+@pytest.mark.parametrize(("name", "lowest"), [("neurips2023", 0.5), ("emnlp2024-sciml", 10**-0.5), ("alphadecay", 0.67)])
+def test_in_published_presets_one_orthogonal_weight_pushes_all_others_to_the_lowest_multiplier(bert, name, lowest):
+    policy = SCALE_PRESETS[name]
+    layers = analyze(bert, **policy.analysis).layers
+    found = unit_scales(layers, policy)
+    others = [found.scales[unit] for unit in found.scores if unit != "bert.encoder.layer.2.output.dense"]
+    # What is left of differences in alpha, a hundred thousandth of the largest alpha.
+    assert others == pytest.approx([lowest] * len(others), abs=1e-4)
+    clipped = unit_scales(layers, scale_policy(name, winsorize=(1.0, 10.0))).scales
+    assert len({round(scale, 2) for scale in clipped.values()}) > 2
+
+
+def test_one_orthogonal_weight_makes_the_published_sparsities_of_all_other_blocks_alike(bert):
+    policy = SPARSITY_PRESETS["alphapruning"]
+    found = layer_sparsities(analyze(bert, **policy.analysis).layers, 0.5, policy).units
+    *others, orthogonal = found.values()
+    assert others == pytest.approx([0.7 / 1.3 * orthogonal] * 2, rel=1e-4)  # as above
+
+
+def test_farms_takes_the_largest_square_windows_of_weights_that_are_smaller_than_its_own(bert):
+    rows = {row.layer_name: row for row in analyze(bert, **SPARSITY_PRESETS["farms"].analysis).layers}
+    of_layer = "bert.encoder.layer.0"
+    square, tall = rows[f"{of_layer}.attention.self.query"], rows[f"{of_layer}.intermediate.dense"]
+    assert (square.window_rows, square.num_windows) == (64, 1)
+    assert (tall.num_rows, tall.window_rows, tall.num_windows) == (96, 64, 15)
 
 
 @pytest.mark.parametrize("name", SPARSITY_PRESETS)

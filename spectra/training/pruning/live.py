@@ -31,6 +31,11 @@ def prune_module(
 
     Nothing holds them there: training moves them on. Keep ``copy.deepcopy(model.state_dict())`` to go back.
 
+    Of a plan, layers are found by their names, and that is all that is compared: neither its fingerprint nor the sizes of its
+    layers. So a plan of other weights under the same names is applied without a word, and for other sizes its global sparsity
+    does not hold. Of a checkpoint :func:`~spectra.training.pruning.checkpoint.prune_checkpoint` compares the fingerprint, and
+    adds a note where it differs.
+
     Args:
         model: On any device, compiled or wrapped in ``DistributedDataParallel`` too. A tied weight is pruned once.
         sparsities: A plan, or a sparsity by layer name.

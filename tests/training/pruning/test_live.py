@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from spectra.errors import InputError, NonFiniteWeightsError
+from spectra.policies.plan import plan
 from spectra.training.pruning import input_norms, magnitude_mask, prune_module, uniform_sparsities, wanda_mask
 from tests.models import gpt2, llama, resnet
 from tests.pretrained import save_adapter, save_bert
@@ -109,6 +110,23 @@ def test_the_report_says_what_was_done():
         "layer_name": "2", "num_params": 15, "asked": 1 / 3, "num_asked": 5, "num_zeros": 5, "reached": 1 / 3,
     }  # fmt: skip
     assert [content[key] for key in ("model", "method", "num_zeros", "asked")] == ["Sequential", "magnitude", 26, 0.52]
+
+
+def test_a_plan_of_other_weights_is_applied_by_the_names_of_layers_alone():
+    planned, other = llama(), llama()
+    torch.nn.init.normal_(other.model.layers[0].mlp.up_proj.weight)
+    made = plan(planned, policy="alphapruning", sparsity=0.5)
+    report = prune_module(other, made)
+    assert {layer.layer_name: layer.asked for layer in report.layers} == made.by_layer()
+    assert report.notes == ()
+
+
+def test_a_plan_for_other_names_is_refused():
+    made = plan(gpt2(), policy="alphapruning", sparsity=0.5)
+    with pytest.raises(
+        InputError, match="has no layer 'transformer.h.0.*The plan is of 'GPT2LMHeadModel': make one of this model"
+    ):
+        prune_module(llama(), made)
 
 
 def test_an_unknown_method_is_refused():
