@@ -95,7 +95,7 @@ def open_adapted(model: torch.nn.Module, mode: str) -> Source:
             updates[name] = of_layer
     base = dataclasses.replace(source, tensors=tuple(own))
     listed = tuple(part for path in refused for of_adapter in parts.get(path, {}).values() for part in of_adapter.values())
-    if mode == MERGED and not updates and not saved:
+    if mode == MERGED and not updates and not saved and not refused:
         tensors = tuple(own)
     else:
         tensors = arranged(Adapter(source.location, updates, saved, refused, listed), base, mode)
@@ -143,6 +143,8 @@ def _reason_to_refuse(layer: Any) -> str:
     parameter = getattr(layer, "parameter_name", None)
     if parameter is not None:
         return f"an adapter of the parameter '{parameter}' itself, which is not read yet"
+    if hasattr(layer, "lora_E"):
+        return "an AdaLoRA adapter, whose singular values are parameters of their own: it is not read"
     variants = getattr(layer, "lora_variant", None) or {}
     unknown = {
         type(variant).__name__ for variant in variants.values() if not type(variant).__name__.startswith(_KNOWN_VARIANTS)

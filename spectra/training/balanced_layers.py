@@ -16,6 +16,7 @@ from spectra.errors import InputError
 from spectra.policies.learning_rate import ScalePolicy, scores_of
 from spectra.policies.units import UnitKind, block_of
 from spectra.sources.adapter_module import has_adapters
+from spectra.training.added_weights import READ
 from spectra.training.layer_meter import LayerMeter
 from spectra.training.parameter_groups import parameter_units, plain_parameter_name, unwrapped_optimizer
 
@@ -56,7 +57,7 @@ def balanced_layers(model: nn.Module, policy: ScalePolicy, optimizer: Optimizer)
         The layers, their units, and what measures them.
 
     Raises:
-        InputError: No layer is left, or an optimizer of another model.
+        InputError: No layer is left, an optimizer of another model, or adapters that are not read.
     """
     analysis: dict[str, Any] = {"profile": "tempbalance"} | ({"lora": "merged"} if has_adapters(model) else {})
     analysis |= policy.analysis
@@ -78,6 +79,8 @@ def balanced_layers(model: nn.Module, policy: ScalePolicy, optimizer: Optimizer)
 
 def _nothing(model: nn.Module, layers: Collection[str], trained: Collection[str]) -> str:
     what = f"{type(model).__name__} has no layer that this policy could balance: {len(layers)} are analysed, "
+    if not trained and any("prompt_encoder" in module._modules for module in model.modules()):
+        return f"{what}and a prompt or prefix is trained, which changes no layer's weight. Train {READ}, or whole weights."
     if not trained:
         return f"{what}and none of them is trained (requires_grad). Make it after the choice of what is trained."
     return f"{what}{len(trained)} of them trained, none in a unit. Try unit='layer', or loosen kinds and exclude."

@@ -24,8 +24,10 @@ from spectra.matrices import WeightMatrices
 from spectra.results.settings import AnalysisSettings
 from spectra.sources import open_source
 from spectra.sources.adapter_module import has_adapters
+from spectra.sources.module import open_module
 from spectra.sources.tensors import Source, StoredTensor
 from spectra.sources.torch_tensor import row_reader
+from spectra.training.added_weights import adding_layers, with_added_weights
 from spectra.training.parameter_groups import plain_parameter_name
 from spectra.training.sharded_layers import Shard, as_if_whole, is_sharded, local_part, shards_of
 
@@ -78,11 +80,14 @@ def live_weights(model: nn.Module, settings: AnalysisSettings) -> LiveWeights:
         The weights.
 
     Raises:
-        InputError: A weight that cannot be gathered: separate experts in one spectrum.
+        InputError: A weight that cannot be gathered: separate experts in one spectrum. Adapters that are not read.
     """
-    shards = shards_of(model)
+    shards, adding = shards_of(model), adding_layers(model)
     with as_if_whole(shards):
-        source = open_source(model, lora=settings.lora if has_adapters(model) else "delta")
+        if adding:  # first: what they consist of may look like LoRA
+            source = with_added_weights(open_module(model), model, adding)
+        else:
+            source = open_source(model, lora=settings.lora if has_adapters(model) else "delta")
     plan = plan_analysis(_plainly_named(source), settings)
     parameters, modules = _places(model)
     tensors = {job.tensor.name: job.tensor for job in plan.jobs}

@@ -14,17 +14,25 @@ that of its parent class, it finds the scheduler's values again once the parent 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from spectra.errors import InputError
 from spectra.policies.drop_prob import chosen
-from spectra.training.parameter_groups import BASE, UNIT, unwrapped_optimizer
+from spectra.training.parameter_groups import (
+    BASE,
+    LEARNING_RATE,
+    TARGETS,
+    WEIGHT_DECAY,
+    group_unit,
+    split_parameter_groups,
+    unwrapped_optimizer,
+)
 from spectra.training.scale_checks import (
     checked_scales,
     refuse_meaningless_product,
@@ -36,8 +44,6 @@ from spectra.training.scale_checks import (
 )
 
 STATE_VERSION = 1
-
-LEARNING_RATE, WEIGHT_DECAY = TARGETS = ("learning_rate", "weight_decay")
 
 _KEYS = {LEARNING_RATE: "lr", WEIGHT_DECAY: "weight_decay"}  # in a parameter group
 
@@ -54,7 +60,8 @@ class _TensorValue:
 class OptimizerScale:
     """Multiplies learning rates and weight decays of an optimizer's groups by unit while it makes a step.
 
-    Groups without the name of a unit, those that are added later among them, keep their values. Learning rates that are
+    Groups without the name of a unit, those that are added later among them, keep their values. The units of learning rates and
+    weight decays may differ, see :func:`~spectra.training.parameter_groups.split_parameter_groups`. Learning rates that are
     tensors, as of compiled and captured steps, are changed in place, and so are their multipliers: a captured step follows
     :meth:`set`. Weight decays are numbers, which a captured step keeps.
 
@@ -62,7 +69,6 @@ class OptimizerScale:
         optimizer: With groups that are split by unit; or accelerate's wrapper of one.
 
     Attributes:
-        units: Names of the units that have a group, in the order of the groups.
         num_steps: Steps of the optimizer, without those that mixed precision or accumulation left out; and calls of
             :meth:`restore` that ended one by hand.
 
@@ -71,6 +77,7 @@ class OptimizerScale:
             without a learning rate.
 
     Example:
+        >>> from spectra.training.parameter_groups import UNIT
         >>> weight = torch.nn.Parameter(torch.ones(1))
         >>> optimizer = torch.optim.SGD([{"params": [weight], UNIT: "layer.0"}], lr=0.25)
         >>> OptimizerScale(optimizer).set({"layer.0": 2.0})
@@ -82,13 +89,12 @@ class OptimizerScale:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = inner = unwrapped_optimizer(optimizer)
-        self.units = tuple(dict.fromkeys(group[UNIT] for group in inner.param_groups if group.get(UNIT, BASE) != BASE))
-        refuse_unscalable(inner, self.units)
+        refuse_unscalable(inner)
         if _at_work(inner) is not None:
             raise InputError(
                 "optimizer: an OptimizerScale is at work on it. Set both targets with that one, or remove() it first."
             )
-        self._scales = {target: dict.fromkeys(self.units, 1.0) for target in TARGETS}
+        self._scales: dict[str, dict[str, float]] = {target: {} for target in TARGETS}  # 1 for units that are not there
         self._keeps_product = False
         self._saved: list[tuple[dict[str, Any], str, Any]] = []  # while multiplied: group, key, the scheduler's value
         self._is_held = False  # by apply(): the hooks leave things alone
@@ -116,6 +122,22 @@ class OptimizerScale:
         """
         found = _at_work(unwrapped_optimizer(optimizer))
         return cls(optimizer) if found is None else found
+
+    def units(self, target: str = LEARNING_RATE) -> tuple[str, ...]:
+        """Return the names of the units that have a group.
+
+        Args:
+            target: ``learning_rate`` or ``weight_decay``.
+
+        Returns:
+            In the order of the groups.
+
+        Raises:
+            InputError: An unknown target.
+        """
+        chosen(target, TARGETS, "target")
+        found = (group_unit(group, target) for group in self._optimizer.param_groups)
+        return tuple(dict.fromkeys(unit for unit in found if unit != BASE))
 
     def claim(self, target: str) -> None:
         """Take the multipliers of a target over, until :meth:`release`.
@@ -154,8 +176,7 @@ class OptimizerScale:
             InputError: An unknown target or unit, numbers that are no multipliers, an optimizer without weight decay, or
                 ``keep_lr_times_wd`` where it means nothing. Nothing is changed then.
         """
-        chosen(target, TARGETS, "target")
-        checked = checked_scales(scales, self.units, allow_zero=target == WEIGHT_DECAY)
+        checked = checked_scales(scales, self.units(target), allow_zero=target == WEIGHT_DECAY)
         if target == WEIGHT_DECAY:
             refuse_missing_decay(self._optimizer)
         if keep_lr_times_wd:
@@ -172,12 +193,13 @@ class OptimizerScale:
             target: ``learning_rate`` or ``weight_decay``.
 
         Returns:
-            In the order of ``units``.
+            In the order of :meth:`units`.
 
         Raises:
             InputError: An unknown target.
         """
-        return dict(self._scales[chosen(target, TARGETS, "target")])
+        units = self.units(target)
+        return {unit: self._scales[target].get(unit, 1.0) for unit in units}
 
     def apply(self) -> None:
         """Multiply now, until :meth:`restore`: for engines that make a step without the optimizer's hooks."""
@@ -209,7 +231,7 @@ class OptimizerScale:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the multipliers by target and unit, as plain values that JSON can hold."""
-        scales = {target: dict(of_units) for target, of_units in self._scales.items()}
+        scales = {target: self.scales(target) for target in TARGETS}
         return {"version": STATE_VERSION, "scales": scales, "keep_lr_times_wd": self._keeps_product}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
@@ -228,11 +250,11 @@ class OptimizerScale:
             )
         loaded = {}
         for target in TARGETS:
-            of_units = state["scales"][target]
+            of_units, units = state["scales"][target], self.units(target)
             if strict:
-                refuse_other_units(of_units, self.units)
-            fitting = {unit: of_units[unit] for unit in self.units if unit in of_units}
-            loaded[target] = checked_scales(fitting, self.units, allow_zero=target == WEIGHT_DECAY)
+                refuse_other_units(of_units, units)
+            fitting = {unit: of_units[unit] for unit in units if unit in of_units}
+            loaded[target] = checked_scales(fitting, units, allow_zero=target == WEIGHT_DECAY)
         with self._changing():
             self._scales = loaded
             self._keeps_product = bool(state["keep_lr_times_wd"])
@@ -245,10 +267,9 @@ class OptimizerScale:
             handle.remove()
 
     def _factor(self, group: Mapping[str, Any], target: str) -> float:
-        unit = group.get(UNIT, BASE)
-        factor = self._scales[target].get(unit, 1.0)
+        factor = self._scales[target].get(group_unit(group, target), 1.0)
         if target == WEIGHT_DECAY and self._keeps_product:
-            factor /= self._scales[LEARNING_RATE].get(unit, 1.0)
+            factor /= self._scales[LEARNING_RATE].get(group_unit(group), 1.0)
         return factor
 
     @torch.no_grad()
@@ -284,9 +305,14 @@ class OptimizerScale:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Let multipliers be changed while nothing is multiplied, and bring them into force where they are held."""
+        """Let multipliers or groups be changed while nothing is multiplied, and bring them into force where they are held."""
         self._put_back()
-        yield
+        try:
+            yield
+        finally:
+            self._bring_into_force()
+
+    def _bring_into_force(self) -> None:
         for group in self._optimizer.param_groups:
             for target, key in _KEYS.items():
                 if (id(group), key) in self._tensors:
@@ -322,6 +348,21 @@ class OptimizerScale:
         separate_tensors(optimizer.param_groups, _KEYS.values())
         if self._is_held:
             self._multiply()
+
+
+def split_for_target(optimizer: Optimizer, model: nn.Module, units: Mapping[str, str], target: str) -> None:
+    """Split an optimizer's groups for a target, whether or not multipliers of the other one are at work on it.
+
+    Args:
+        optimizer: As for :func:`~spectra.training.parameter_groups.split_parameter_groups`, like the rest.
+        model: Whose parameters it has.
+        units: By name of the parameter.
+        target: ``learning_rate`` or ``weight_decay``.
+    """
+    at_work = _at_work(unwrapped_optimizer(optimizer))
+    # Not while values are multiplied: the parts would take these for the scheduler's.
+    with nullcontext() if at_work is None else at_work._changing():
+        split_parameter_groups(optimizer, model, units, target=target)
 
 
 def _at_work(optimizer: Optimizer) -> OptimizerScale | None:

@@ -11,6 +11,10 @@ any other set of layers            the parameters of these layers
 Everything else is *base*: its multiplier is 1. So are layers of a block that its unit does not list: a policy has excluded
 them, or somebody has taken them out of a plan. Names are those of the model inside all wrappers; a parameter with several names
 goes by its first one.
+
+Each group carries the name of its unit. Weight decays go by the units of the learning rates, unless groups are split for them,
+too: then a group has one unit for each, and its parameters are those that the two share. Since names stay in the groups, and
+with them in checkpoints, no second account of what belongs where can go astray.
 """
 
 from __future__ import annotations
@@ -25,10 +29,15 @@ from torch.optim import Optimizer
 
 from spectra.errors import InputError, did_you_mean
 from spectra.fisher.parameters import kind_of
+from spectra.policies.drop_prob import chosen
 from spectra.training.unit_members import name_shift
 
+LEARNING_RATE, WEIGHT_DECAY = TARGETS = ("learning_rate", "weight_decay")
+
 UNIT = "spectra_unit"  # key in a parameter group: name of its unit
+DECAY_UNIT = "spectra_decay_unit"  # and of the one that its weight decay goes by; missing where that is the same
 BASE = ""  # the unit of what belongs to none
+_TAGS = {LEARNING_RATE: UNIT, WEIGHT_DECAY: DECAY_UNIT}
 _LAYERS = ("linear", "embedding", "convolution")  # kinds of modules whose weight is a layer
 
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer"}
@@ -123,39 +132,55 @@ def build_parameter_groups(
     """
     if groups is None:
         groups = [{"params": [parameter for parameter in model.parameters() if parameter.requires_grad]}]
-    return _split([{**options, **group} for group in groups], _unit_by_parameter(model, units))
+    return _split([{**options, **group} for group in groups], _unit_by_parameter(model, units), UNIT)
 
 
-def split_parameter_groups(optimizer: Optimizer, model: nn.Module, units: Mapping[str, str]) -> None:
+def split_parameter_groups(
+    optimizer: Optimizer, model: nn.Module, units: Mapping[str, str], *, target: str = LEARNING_RATE
+) -> None:
     """Split the parameter groups of an optimizer by unit, in place, before or after it has made steps.
 
-    Its state stays. Split again by the same units, nothing happens.
+    Its state stays, and so do the options of its groups. Split again by the same units, nothing happens.
 
     Args:
         optimizer: Of the model's parameters, or accelerate's wrapper of one.
         model: As it was when the optimizer was made for it, all wrapping done.
         units: From :func:`parameter_units`; what is missing is base.
+        target: What the units are for: ``learning_rate``, which weight decays follow, or ``weight_decay`` alone. Groups that
+            are split for one are split further for the other where their units differ, in either order.
 
     Raises:
-        InputError: No optimizer; parameters that the model does not have; other units than those it was split by; a scheduler
-            is attached, whose learning rates are by number of the group; or an optimizer whose groups cannot be split.
+        InputError: No optimizer; an unknown target; parameters that the model does not have; other units than those it was
+            split by for the same target; a scheduler is attached, whose learning rates are by number of the group; or an
+            optimizer whose groups cannot be split.
     """
+    tag = _TAGS[chosen(target, TARGETS, "target")]
     inner = unwrapped_optimizer(optimizer)
     unit_by_parameter = _unit_by_parameter(model, units)
-    if any(UNIT in group for group in inner.param_groups):
-        _refuse_other_units(inner.param_groups, unit_by_parameter)
+    if any(tag in group for group in inner.param_groups):
+        _refuse_other_units(inner.param_groups, unit_by_parameter, target)
         return
-    kinds = [kind.__name__ for kind in type(inner).__mro__]
-    reason = next((_NOT_SPLIT[kind] for kind in kinds if kind in _NOT_SPLIT), None)
-    if reason:
-        raise InputError(f"optimizer: {kinds[0]} {reason}.")
-    # A scheduler marks the optimizer that it was given: the wrapper, or the one inside.
-    if any(hasattr(one.step, "_wrapped_by_lr_sched") for one in (optimizer, inner)):
-        raise InputError(
-            "optimizer: a scheduler is attached, whose learning rates are by number of the group. Split the groups first "
-            "(split_by_policy, or TempBalanceCallback.attach under a Trainer), then make the scheduler."
-        )
-    inner.param_groups[:] = _split(inner.param_groups, unit_by_parameter)
+    parts = _split(inner.param_groups, unit_by_parameter, tag)
+    if [len(part["params"]) for part in parts] != [len(group["params"]) for group in inner.param_groups]:
+        _refuse_splitting(optimizer, inner)
+        inner.param_groups[:] = parts
+    else:  # as they are: whoever counts them, or holds one, need not know
+        for group, part in zip(inner.param_groups, parts, strict=True):
+            group[tag] = part[tag]
+
+
+def group_unit(group: Mapping[str, Any], target: str = LEARNING_RATE) -> str:
+    """Tell which unit a parameter group belongs to.
+
+    Args:
+        group: Of an optimizer.
+        target: ``learning_rate`` or ``weight_decay``.
+
+    Returns:
+        Name of the unit; ``""`` for base.
+    """
+    unit: str = group.get(UNIT, BASE)
+    return group.get(DECAY_UNIT, unit) if target == WEIGHT_DECAY else unit
 
 
 def unwrapped_optimizer(optimizer: Any) -> Optimizer:
@@ -271,16 +296,29 @@ def _unit_by_parameter(model: nn.Module, units: Mapping[str, str]) -> dict[int, 
     return {id(parameter): units.get(name, BASE) for name, parameter in parameters.items()}
 
 
-def _split(groups: Iterable[Mapping[str, Any]], unit_by_parameter: Mapping[int, str]) -> list[dict[str, Any]]:
+def _refuse_splitting(optimizer: Optimizer, inner: Optimizer) -> None:
+    kinds = [kind.__name__ for kind in type(inner).__mro__]
+    reason = next((_NOT_SPLIT[kind] for kind in kinds if kind in _NOT_SPLIT), None)
+    if reason:
+        raise InputError(f"optimizer: {kinds[0]} {reason}.")
+    # A scheduler marks the optimizer that it was given: the wrapper, or the one inside.
+    if any(hasattr(one.step, "_wrapped_by_lr_sched") for one in (optimizer, inner)):
+        raise InputError(
+            "optimizer: a scheduler is attached, whose learning rates are by number of the group. Split the groups first "
+            "(split_by_policy, or TempBalanceCallback.attach under a Trainer), then make the scheduler."
+        )
+
+
+def _split(groups: Iterable[Mapping[str, Any]], unit_by_parameter: Mapping[int, str], tag: str) -> list[dict[str, Any]]:
     order = [BASE, *dict.fromkeys(unit for unit in unit_by_parameter.values() if unit != BASE)]
     seen: dict[int, int] = {}
     parts: list[dict[str, Any]] = []
     for number, group in enumerate(groups):
-        if UNIT in group:
+        if tag in group:
             raise InputError(f"groups: group {number} is split by unit already. Pass the groups as they were before.")
         params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         units = [_checked(_tensor(param), number, seen, unit_by_parameter) for param in params]
-        parts += [_part(group, params, [u == unit for u in units], unit) for unit in order if unit in units]
+        parts += [_part(group, params, [u == unit for u in units]) | {tag: unit} for unit in order if unit in units]
     return parts
 
 
@@ -297,13 +335,13 @@ def _checked(parameter: Tensor, number: int, seen: dict[int, int], unit_by_param
     return unit_by_parameter[id(parameter)]
 
 
-def _part(group: Mapping[str, Any], params: Sequence[Any], chosen: Sequence[bool], unit: str) -> dict[str, Any]:
-    """Return the chosen parameters with the options of their group."""
+def _part(group: Mapping[str, Any], params: Sequence[Any], kept: Sequence[bool]) -> dict[str, Any]:
+    """Return some of the parameters with the options of their group."""
     part = {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in group.items()}
-    part["params"] = list(compress(params, chosen))
+    part["params"] = list(compress(params, kept))
     if "param_names" in group:
-        part["param_names"] = list(compress(group["param_names"], chosen))
-    return part | {UNIT: unit}
+        part["param_names"] = list(compress(group["param_names"], kept))
+    return part
 
 
 def _tensor(param: Any) -> Tensor:
@@ -312,13 +350,13 @@ def _tensor(param: Any) -> Tensor:
     return tensor
 
 
-def _refuse_other_units(groups: Sequence[Mapping[str, Any]], unit_by_parameter: Mapping[int, str]) -> None:
+def _refuse_other_units(groups: Sequence[Mapping[str, Any]], unit_by_parameter: Mapping[int, str], target: str) -> None:
     for number, group in enumerate(groups):
         for parameter in group["params"]:
-            wanted = _checked(parameter, number, {}, unit_by_parameter)
-            if wanted != group.get(UNIT, BASE):
+            wanted, found = _checked(parameter, number, {}, unit_by_parameter), group_unit(group, target)
+            if wanted != found:
                 raise InputError(
-                    f"optimizer: group {number} is split already, as '{group.get(UNIT, BASE)}', and its parameter of shape "
-                    f"{tuple(parameter.shape)} belongs to '{wanted}' now. Give all policies of one optimizer the same units "
-                    "(unit, exclude and what is trained), or make a new optimizer."
+                    f"optimizer: group {number} is split already for its {target}, as '{found}', and its parameter of shape "
+                    f"{tuple(parameter.shape)} belongs to '{wanted}' now. One optimizer has one policy for each target: give "
+                    "the units that it was split by (unit, exclude and what is trained), or make a new optimizer."
                 )

@@ -11,20 +11,19 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from spectra.errors import InputError, did_you_mean
-from spectra.training.parameter_groups import UNIT
+from spectra.training.parameter_groups import BASE, TARGETS, group_unit
 
 
-def refuse_unscalable(optimizer: Optimizer, units: Sequence[str]) -> None:
+def refuse_unscalable(optimizer: Optimizer) -> None:
     """Refuse an optimizer in which there is nothing to multiply.
 
     Args:
         optimizer: Any.
-        units: That have a group in it.
 
     Raises:
         InputError: No unit, or a group without a learning rate.
     """
-    if not units:
+    if all(group_unit(group, target) == BASE for group in optimizer.param_groups for target in TARGETS):
         raise InputError(
             "optimizer: no group belongs to a unit. Split them with split_parameter_groups, or make the optimizer from "
             "build_parameter_groups."
@@ -92,13 +91,14 @@ def refuse_other_split(here: Sequence[Mapping[str, Any]], there: Sequence[Mappin
     Raises:
         InputError: They do.
     """
-    units, stored = ([group.get(UNIT) for group in groups] for groups in (here, there))
+    units, stored = ([[group_unit(group, target) for target in TARGETS] for group in groups] for groups in (here, there))
     if units != stored:
         unlike = (number for number, pair in enumerate(zip(units, stored, strict=False)) if pair[0] != pair[1])
         first = next(unlike, min(len(units), len(stored)))
         raise InputError(
-            f"state: of an optimizer whose groups were split otherwise, from group {first} on. Split them as they were then, "
-            "or start with a new optimizer."
+            f"state: of an optimizer whose groups were split otherwise, from group {first} on. Split them as they were then "
+            "(the same policies in the same order), or start with a new optimizer: under a Trainer, without the checkpoint's "
+            "optimizer.pt."
         )
 
 
@@ -120,7 +120,7 @@ def checked_scales(scales: Mapping[str, float], units: Sequence[str], *, allow_z
     if unknown:
         raise InputError(
             f"scales: {len(unknown)} of {len(scales)} units have no parameter group: {', '.join(map(repr, unknown))}."
-            f"{did_you_mean(unknown[0], units)} 'units' lists those that have."
+            f"{did_you_mean(unknown[0], units)} 'units()' lists those that have."
         )
     wrong = [f"'{unit}' ({scale!r})" for unit, scale in scales.items() if not _is_scale(scale, allow_zero)]
     if wrong:

@@ -30,8 +30,8 @@ from spectra.results.records import LayerDiagnostics, LayerStatus, layer_from_di
 from spectra.results.scale_log import ScaleLog, ScaleLogHeader, ScaleRecord
 from spectra.results.words import counted
 from spectra.training.balanced_layers import balanced_layers
-from spectra.training.lr_scale import WEIGHT_DECAY, OptimizerScale
-from spectra.training.parameter_groups import UNIT, parameter_units, split_parameter_groups, unwrapped_optimizer
+from spectra.training.lr_scale import OptimizerScale, split_for_target
+from spectra.training.parameter_groups import BASE, WEIGHT_DECAY, group_unit, parameter_units, unwrapped_optimizer
 from spectra.training.tempbalance_config import TempBalanceConfig, tempbalance_config
 from spectra.training.update_clock import UpdateClock
 
@@ -62,18 +62,19 @@ class TempBalance:
             scheduler.step()
             balance.step()
 
-    Two of them, one with a policy of learning rates and one of weight decays, can share an optimizer if their units are the
-    same.
+    Two of them, one with a policy of learning rates and one of weight decays, can share an optimizer: make both before the
+    scheduler. Each has its own units, such as blocks for the one and layers for the other.
 
     The optimizer's parameter groups are split by unit; their learning rates stay those of the scheduler, and are multiplied
     only inside ``optimizer.step()``. In a run of several processes make it, and call it, in all of them.
 
     Args:
-        model: That is trained; wrapped for parallel or compiled training, sharded (FSDP2, FSDP1), or with LoRA adapters, whose
-            effective weights are measured. It is not changed.
+        model: That is trained; wrapped for parallel or compiled training, sharded (FSDP2, FSDP1), or with adapters, whose
+            effective weights are measured (LoRA, AdaLoRA, LoHa, LoKr or VeRA). It is not changed.
         optimizer: Of the model's parameters, or accelerate's wrapper of one.
         config: Options; see :class:`~spectra.training.tempbalance_config.TempBalanceConfig`.
         resume: State of the run that this one continues; see :meth:`load_state_dict`. Nothing is measured to begin with.
+        strict: Refuse a state of other units or another policy; else take of ``resume`` what fits.
         **changes: Options by name.
 
     Attributes:
@@ -98,6 +99,7 @@ class TempBalance:
         config: TempBalanceConfig | Mapping[str, Any] | None = None,
         *,
         resume: Mapping[str, Any] | None = None,
+        strict: bool = True,
         **changes: Any,
     ) -> None:
         self.config = tempbalance_config(config, **changes)
@@ -106,7 +108,8 @@ class TempBalance:
         found = balanced_layers(model, self.config.resolved_policy, optimizer)
         self.policy, self.members, self._meter = found.policy, found.members, found.meter
         self._log = self._opened_log(type(model).__name__)
-        split_parameter_groups(optimizer, model, parameter_units(model, found.members, norms_follow=self.config.norms_follow))
+        units = parameter_units(model, found.members, norms_follow=self.config.norms_follow)
+        split_for_target(optimizer, model, units, self.policy.target)
         self._controller = OptimizerScale.of(optimizer)
         self._controller.claim(self.policy.target)
         self._layers, self._takes_no_part = found.layers, found.left_out
@@ -127,7 +130,7 @@ class TempBalance:
             self._set(self.scales)  # what the optimizer cannot do is said before training
             self._warn_of_decay(optimizer)
             if resume is not None:
-                self.load_state_dict(resume)
+                self.load_state_dict(resume, strict=strict)
         except InputError:
             self.remove()
             raise
@@ -315,7 +318,8 @@ class TempBalance:
         return averaged
 
     def _set(self, scales: Mapping[str, float]) -> None:
-        known = {unit: scale for unit, scale in scales.items() if unit in self._controller.units}
+        units = self._controller.units(self.policy.target)
+        known = {unit: scale for unit, scale in scales.items() if unit in units}
         self._controller.set(known, target=self.policy.target, keep_lr_times_wd=self.config.keep_lr_times_wd)
 
     def _warn_of_rows(self) -> None:
@@ -330,8 +334,10 @@ class TempBalance:
             self._warn("equal", f"{what}: there is nothing to balance, all multipliers are 1")
 
     def _warn_of_decay(self, optimizer: Optimizer) -> None:
+        if self.policy.target != WEIGHT_DECAY:
+            return
         groups = unwrapped_optimizer(optimizer).param_groups
-        if self.policy.target == WEIGHT_DECAY and not any(float(group["weight_decay"]) for group in groups if group[UNIT]):
+        if not any(float(group["weight_decay"]) for group in groups if group_unit(group, WEIGHT_DECAY) != BASE):
             self._warn("no decay", "the weight decay of all units is 0, which no multiplier changes: set one in the optimizer")
 
     def _warn(self, cause: str, message: str) -> None:
@@ -364,14 +370,19 @@ class TempBalance:
             self._warn("log", f"the log is not written any more: {error}")
 
     def _refuse_other(self, state: Mapping[str, Any]) -> None:
-        if state["config"]["policy"] != self.config.to_dict()["policy"]:
-            raise InputError("TempBalance: the state is of another policy. Use the policy of that run, or pass strict=False.")
+        policy, stored_policy = self.config.to_dict()["policy"], state["config"]["policy"]
+        if stored_policy != policy:
+            unlike = ", ".join(f"'{option}'" for option, value in policy.items() if stored_policy.get(option) != value)
+            raise InputError(
+                f"TempBalance: the state is of another policy ({unlike} changed). Use the policy of that run, or pass "
+                "strict=False, to TempBalance or TempBalanceCallback, to take what fits."
+            )
         stored = state["scales"]
         changes = [f"'{unit}' is gone" for unit in stored if unit not in self.members]
         changes += [f"'{unit}' is new" for unit in self.members if unit not in stored]
         if changes:
             more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
             raise InputError(
-                f"TempBalance: the state is of other units: {'; '.join(changes[:_NAMED])}{more}. Pass strict=False to take "
-                "what fits."
+                f"TempBalance: the state is of other units: {'; '.join(changes[:_NAMED])}{more}. Pass strict=False, to "
+                "TempBalance or TempBalanceCallback, to take what fits."
             )

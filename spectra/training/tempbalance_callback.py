@@ -15,7 +15,8 @@ from transformers.trainer_callback import ExportableState
 
 from spectra.errors import InputError, ResultsError, SpectraWarning
 from spectra.training.balanced_layers import balanced_layers
-from spectra.training.parameter_groups import UNIT, parameter_units, split_parameter_groups, unwrapped_optimizer
+from spectra.training.lr_scale import split_for_target
+from spectra.training.parameter_groups import DECAY_UNIT, UNIT, parameter_units, unwrapped_optimizer
 from spectra.training.scale_checks import refuse_other_split
 from spectra.training.tempbalance import TempBalance
 from spectra.training.tempbalance_config import TempBalanceConfig, tempbalance_config
@@ -37,6 +38,7 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
     Args:
         config: Options; see :class:`~spectra.training.tempbalance_config.TempBalanceConfig`.
         write_log: Keep a log in the trainer's output folder: ``tempbalance.jsonl``, or ``alphadecay.jsonl`` for weight decays.
+        strict: Refuse a checkpoint of a run with other units or another policy; else go on with what fits of its multipliers.
         **changes: Options by name.
 
     Attributes:
@@ -47,11 +49,17 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
     """
 
     def __init__(
-        self, config: TempBalanceConfig | Mapping[str, Any] | None = None, *, write_log: bool = False, **changes: Any
+        self,
+        config: TempBalanceConfig | Mapping[str, Any] | None = None,
+        *,
+        write_log: bool = False,
+        strict: bool = True,
+        **changes: Any,
     ) -> None:
         self.config = tempbalance_config(config, **changes)
         self.balance: TempBalance | None = None
         self._writes_log = write_log
+        self._is_strict = strict
         self._restored: Mapping[str, Any] | None = None
 
     def attach(self, trainer: Any) -> TempBalanceCallback:
@@ -81,6 +89,7 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
 
         @wraps(make)
         def create_optimizer(*arguments: Any, **options: Any) -> Any:
+            _put_first(trainer)  # again: a trainer that restores callbacks from a checkpoint puts them last
             is_new = trainer.optimizer is None
             made = make(*arguments, **options)
             if is_new:
@@ -90,9 +99,7 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
 
         trainer.create_optimizer = create_optimizer
         trainer.add_callback(self)
-        # First in line, so that what it adds to a log reaches the callbacks that report it.
-        callbacks = trainer.callback_handler.callbacks
-        callbacks.insert(0, callbacks.pop())
+        _put_first(trainer)
         return self
 
     def on_train_begin(
@@ -107,10 +114,10 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
             config = tempbalance_config(config, log=str(Path(args.output_dir) / f"{config.resolved_policy.method}.jsonl"))
         stored = (self._restored or self._stored(state)) if state.global_step else None
         try:
-            self.balance = TempBalance(model, optimizer, config, resume=stored)
+            self.balance = TempBalance(model, optimizer, config, resume=stored, strict=self._is_strict)
         except ResultsError as error:  # of another run in the same folder
             warnings.warn(f"TempBalance: no log is written: {error}", SpectraWarning, stacklevel=2)
-            self.balance = TempBalance(model, optimizer, self.config, resume=stored)
+            self.balance = TempBalance(model, optimizer, self.config, resume=stored, strict=self._is_strict)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count the step, and update where that is due."""
@@ -133,7 +140,8 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
         saved = self.balance.state_dict() if self.balance is not None else None
-        return {"args": {"config": self.config.to_dict(), "write_log": self._writes_log}, "attributes": {"_restored": saved}}
+        arguments = {"config": self.config.to_dict(), "write_log": self._writes_log, "strict": self._is_strict}
+        return {"args": arguments, "attributes": {"_restored": saved}}
 
     def _stored(self, state: Any) -> Mapping[str, Any] | None:
         """What the checkpoint keeps of a callback with this policy's target: the trainer reads it with its own state."""
@@ -158,9 +166,15 @@ def split_by_policy(
         InputError: As for :class:`~spectra.training.tempbalance.TempBalance`.
     """
     options = tempbalance_config(config, **changes)
-    members = balanced_layers(model, options.resolved_policy, optimizer).members
+    policy = options.resolved_policy
+    units = parameter_units(model, balanced_layers(model, policy, optimizer).members, norms_follow=options.norms_follow)
     inner = unwrapped_optimizer(optimizer)
-    is_new = not any(UNIT in group for group in inner.param_groups)
-    split_parameter_groups(optimizer, model, parameter_units(model, members, norms_follow=options.norms_follow))
+    is_new = not any({UNIT, DECAY_UNIT} & group.keys() for group in inner.param_groups)
+    split_for_target(optimizer, model, units, policy.target)
     if is_new:  # a trainer loads a checkpoint before it tells its callbacks
         inner.register_load_state_dict_pre_hook(lambda one, state: refuse_other_split(one.param_groups, state["param_groups"]))
+
+
+def _put_first(trainer: Any) -> None:
+    """Put our callbacks first in line, so that what they add to a log reaches the callbacks that report it."""
+    trainer.callback_handler.callbacks.sort(key=lambda one: not isinstance(one, TempBalanceCallback))

@@ -117,3 +117,10 @@ def test_other_adapters_in_a_live_model_are_listed_as_parameters():
     model = get_peft_model(llama(), IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]))
     names = rows(open_source(model))
     assert any(name.endswith("k_proj.base_layer.weight") for name in names)
+
+
+def test_adalora_is_no_lora():
+    from peft import AdaLoraConfig
+
+    model = get_peft_model(llama(), AdaLoraConfig(target_modules=["q_proj"], total_step=10))
+    assert "an AdaLoRA adapter" in rows(open_source(model, lora="merged"))[QUERY].unreadable

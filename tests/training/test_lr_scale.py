@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
-from spectra.training.lr_scale import OptimizerScale
-from spectra.training.parameter_groups import UNIT, build_parameter_groups, split_parameter_groups
+from spectra.errors import InputError
+from spectra.training.lr_scale import OptimizerScale, split_for_target
+from spectra.training.parameter_groups import (
+    DECAY_UNIT,
+    UNIT,
+    build_parameter_groups,
+    split_parameter_groups,
+)
 from tests.scaled_models import UNITS, backward, equal, loss_of, model_of, optimizer_of, rates, scales_at
 
 STEPS = 100
@@ -394,7 +400,7 @@ def test_the_product_of_learning_rate_and_weight_decay_can_be_kept(optimizer, co
 
 
 def test_set_replaces_all_multipliers_of_one_target(controller):
-    assert controller.units == ("one", "two")
+    assert controller.units() == controller.units("weight_decay") == ("one", "two")
     controller.set({"two": 4}, target="weight_decay")
     controller.set({"two": 3.0})
     assert controller.scales() == {"one": 1.0, "two": 3.0}
@@ -480,3 +486,108 @@ def test_distributed_checkpoints_keep_the_tags_and_the_schedulers_values():
         controller.set({"one": 2.0})
         with controller.applied():
             assert rates(target) == [0.1, 0.8, 0.1]
+
+
+DECAY_UNITS = {"1.weight": "weights", "2.weight": "weights", "0.bias": "first"}
+
+
+def split_for_both(model, **options):
+    """Groups, in turn: ('', ''), ('', first), (one, ''), (one, weights), (two, ''), (two, weights)."""
+    optimizer = optimizer_of(model, torch.optim.AdamW, **{"weight_decay": 0.2, **options})
+    split_parameter_groups(optimizer, model, DECAY_UNITS, target="weight_decay")
+    return optimizer
+
+
+def test_each_target_is_multiplied_by_its_own_units_as_groups_with_these_values_would_be():
+    model, other = model_of(), model_of()
+    optimizer = split_for_both(model)
+    controller = OptimizerScale(optimizer)
+    assert (controller.units(), controller.units("weight_decay")) == (("one", "two"), ("first", "weights"))
+    of_rates, of_decays = {"one": 2.0, "two": 0.5}, {"first": 0.0, "weights": 3.0}
+    controller.set(of_rates)
+    controller.set(of_decays, target="weight_decay")
+    plain = torch.optim.AdamW(
+        [
+            {
+                "params": [parameter],
+                "lr": 0.1 * of_rates.get(UNITS.get(name, ""), 1.0),
+                "weight_decay": 0.2 * of_decays.get(DECAY_UNITS.get(name, ""), 1.0),
+            }
+            for name, parameter in other.named_parameters()
+        ]
+    )
+    trained(optimizer, model, 5)
+    trained(plain, other, 5)
+    assert equal(model.parameters(), other.parameters())
+    assert set(rates(optimizer)) == {0.1}
+    assert set(rates(optimizer, "weight_decay")) == {0.2}
+
+
+def test_the_product_is_kept_where_targets_have_their_own_units():
+    optimizer = split_for_both(model_of())
+    controller = OptimizerScale(optimizer)
+    controller.set({"one": 2.0, "two": 0.5}, keep_lr_times_wd=True)
+    controller.set({"weights": 3.0}, target="weight_decay")
+    with controller.applied():
+        assert rates(optimizer) == [0.1, 0.1, 0.2, 0.2, 0.05, 0.05]
+        assert rates(optimizer, "weight_decay") == pytest.approx([0.2, 0.2, 0.1, 0.3, 0.4, 1.2])
+
+
+def test_a_name_of_the_other_target_is_no_unit():
+    controller = OptimizerScale(split_for_both(model_of()))
+    with pytest.raises(InputError, match=r"1 of 1 units have no parameter group: 'weights'.* 'units\(\)' lists"):
+        controller.set({"weights": 2.0})
+    with pytest.raises(InputError, match="have no parameter group: 'one'"):
+        controller.set({"one": 2.0}, target="weight_decay")
+
+
+def test_states_of_controller_and_optimizer_know_both_targets():
+    optimizer = split_for_both(model_of())
+    controller = OptimizerScale(optimizer)
+    controller.set({"one": 2.0})
+    controller.set({"first": 3.0}, target="weight_decay")
+    other = OptimizerScale(split_for_both(model_of()))
+    other.load_state_dict(json.loads(json.dumps(controller.state_dict())))
+    assert other.scales() == {"one": 2.0, "two": 1.0}
+    assert other.scales("weight_decay") == {"first": 3.0, "weights": 1.0}
+    stored = copy.deepcopy(optimizer.state_dict())
+    stored["param_groups"][3][DECAY_UNIT] = "others"
+    with pytest.raises(InputError, match="split otherwise, from group 3 on"):
+        optimizer.load_state_dict(stored)
+
+
+def test_after_a_step_that_broke_off_groups_are_split_with_the_schedulers_values():
+    model = model_of()
+    optimizer = optimizer_of(model, torch.optim.AdamW, weight_decay=0.2)
+    controller = OptimizerScale(optimizer)
+    controller.set({"one": 2.0, "two": 0.5})
+    break_off(optimizer)
+    split_for_target(optimizer, model, DECAY_UNITS, "weight_decay")
+    assert rates(optimizer) == [0.1] * 6
+    with controller.applied():
+        assert rates(optimizer) == [0.1, 0.1, 0.2, 0.2, 0.05, 0.05]
+
+
+def test_groups_are_split_further_inside_applied():
+    model = model_of()
+    optimizer = optimizer_of(model, weight_decay=0.2)
+    controller = OptimizerScale(optimizer)
+    controller.set({"one": 2.0, "two": 0.5})
+    with controller.applied():
+        split_for_target(optimizer, model, DECAY_UNITS, "weight_decay")
+        assert rates(optimizer) == [0.1, 0.1, 0.2, 0.2, 0.05, 0.05]
+    assert rates(optimizer) == [0.1] * 6
+
+
+def test_tensor_rates_survive_a_second_split_with_multipliers_at_work():
+    model = model_of()
+    optimizer = optimizer_of(model, torch.optim.AdamW, lr=torch.tensor(0.1), weight_decay=0.2, foreach=False)
+    controller = OptimizerScale(optimizer)
+    controller.set({"one": 2.0})
+    trained(optimizer, model, 1)
+    split_for_target(optimizer, model, DECAY_UNITS, "weight_decay")
+    assert len({id(group["lr"]) for group in optimizer.param_groups}) == 6
+    trained(optimizer, model, 1)
+    assert len({float(rate) for rate in rates(optimizer)}) == 1
+    with controller.applied():
+        assert [round(float(rate), 6) for rate in rates(optimizer)] == [0.1, 0.1, 0.2, 0.2, 0.1, 0.1]

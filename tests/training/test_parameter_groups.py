@@ -11,8 +11,10 @@ from torch import nn
 from spectra.errors import InputError
 from spectra.training.libraries import quiet
 from spectra.training.parameter_groups import (
+    DECAY_UNIT,
     UNIT,
     build_parameter_groups,
+    group_unit,
     parameter_units,
     plain_parameter_name,
     split_parameter_groups,
@@ -362,7 +364,7 @@ def test_norms_of_embeddings_stay_with_them():
 
 
 def options(group):
-    return {key: value for key, value in group.items() if key not in ("params", "param_names", UNIT)}
+    return {key: value for key, value in group.items() if key not in ("params", "param_names", UNIT, DECAY_UNIT)}
 
 
 @given(data=st.data())
@@ -500,14 +502,14 @@ def test_a_scheduler_that_is_attached_is_refused():
     model = Net(2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     torch.optim.lr_scheduler.StepLR(optimizer, 1)
-    refused_split(optimizer, model, {}, "a scheduler is attached.* Split the groups first")
+    refused_split(optimizer, model, parameter_units(model, blocks_of(2)), "a scheduler is attached.* Split the groups first")
 
 
 def test_splitting_by_other_units_is_refused():
     model = Net(2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     split_parameter_groups(optimizer, model, parameter_units(model, blocks_of(2)))
-    match = r"group 1 is split already, as 'blocks.0', and its parameter of shape \(4,\) belongs to '' now"
+    match = r"group 1 is split already for its learning_rate, as 'blocks.0', and its parameter of shape \(4,\) belongs to ''"
     refused_split(optimizer, model, parameter_units(model, layers("blocks.0.fc")), match)
 
 
@@ -517,8 +519,9 @@ def test_optimizers_whose_groups_cannot_be_split_are_refused():
     class ZeroRedundancyOptimizer(torch.optim.SGD):
         """The real one needs processes; what counts is its name."""
 
-    refused_split(torch.optim.LBFGS(model.parameters()), model, {}, "LBFGS takes one group only")
-    refused_split(ZeroRedundancyOptimizer(model.parameters()), model, {}, "has shared its groups out already")
+    units = parameter_units(model, blocks_of(2))
+    refused_split(torch.optim.LBFGS(model.parameters()), model, units, "LBFGS takes one group only")
+    refused_split(ZeroRedundancyOptimizer(model.parameters()), model, units, "has shared its groups out already")
 
 
 def test_what_is_no_optimizer_is_refused():
@@ -557,3 +560,83 @@ def test_groups_that_list_a_parameter_twice_or_are_split_are_refused():
         build_parameter_groups(model, {}, groups=[{"params": [model.weight]}, {"params": [model.bias, model.weight]}])
     with pytest.raises(InputError, match="group 0 is split by unit already"):
         build_parameter_groups(model, {}, groups=build_parameter_groups(model, {}))
+
+
+BOTH = {"learning_rate": blocks_of(2), "weight_decay": layers("stem", "blocks.0.fc", "blocks.0.fc2", "blocks.1.fc2")}
+
+
+@pytest.mark.parametrize("targets", [("learning_rate", "weight_decay"), ("weight_decay", "learning_rate")])
+@pytest.mark.parametrize("steps_before", [0, 3])
+def test_each_target_has_its_units_and_a_group_what_they_share_in_either_order(targets, steps_before):
+    torch.manual_seed(0)
+    model = Net(2)
+    reference = copy.deepcopy(model)
+    optimizer, plain = (torch.optim.AdamW(one.parameters(), lr=0.01, betas=(0.8, 0.9)) for one in (model, reference))
+    optimizer.param_groups[0]["initial_lr"] = 0.02
+    train(model, optimizer, steps_before)
+    state = {id(p): id(s) for p, s in optimizer.state.items()}
+    for target in targets:
+        split_parameter_groups(optimizer, model, parameter_units(model, BOTH[target]), target=target)
+    wanted = {target: parameter_units(model, BOTH[target]) for target in targets}
+    pairs = {name: tuple(wanted[target][name] for target in targets) for name, _ in model.named_parameters()}
+    home = {id(p): tuple(group_unit(g, t) for t in targets) for g in optimizer.param_groups for p in g["params"]}
+    assert {name: home[id(p)] for name, p in model.named_parameters()} == pairs
+    # One group for each pair: no more than is needed.
+    assert sorted(tuple(group_unit(g, t) for t in targets) for g in optimizer.param_groups) == sorted(set(pairs.values()))
+    assert {id(p): id(s) for p, s in optimizer.state.items()} == state
+    assert {(g["lr"], g["betas"], g["initial_lr"]) for g in optimizer.param_groups} == {(0.01, (0.8, 0.9), 0.02)}
+    train(model, optimizer, 8 - steps_before, steps_before)
+    train(reference, plain, 8)
+    assert same(model, reference)
+
+
+@given(data=st.data())
+def test_splitting_for_both_targets_loses_nothing_and_parts_groups_by_both_units_alone(data):
+    model = Net(1)
+    parameters = dict(model.named_parameters())
+    drawn = st.fixed_dictionaries({name: st.sampled_from(["", "a", "b"]) for name in parameters})
+    units = {"learning_rate": data.draw(drawn), "weight_decay": data.draw(drawn)}
+    optimizer = torch.optim.SGD(parameters.values(), lr=0.1)
+    for target in data.draw(st.permutations(list(units))):
+        split_parameter_groups(optimizer, model, units[target], target=target)
+    found = [(group_unit(g), group_unit(g, "weight_decay"), list(map(id, g["params"]))) for g in optimizer.param_groups]
+    of_pair = {}
+    for name, parameter in parameters.items():
+        of_pair.setdefault((units["learning_rate"][name], units["weight_decay"][name]), []).append(id(parameter))
+    assert {(rate, decay): ids for rate, decay, ids in found} == of_pair
+    assert len(found) == len(of_pair)
+
+
+def test_weight_decays_follow_the_units_of_learning_rates_until_they_have_their_own():
+    model = Net(2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    split_parameter_groups(optimizer, model, parameter_units(model, blocks_of(2)))
+    assert [group_unit(group, "weight_decay") for group in optimizer.param_groups] == ["", "blocks.0", "blocks.1"]
+    split_parameter_groups(optimizer, model, parameter_units(model, layers("blocks.1.fc")), target="weight_decay")
+    assert [group_unit(group) for group in optimizer.param_groups] == ["", "blocks.0", "blocks.1", "blocks.1"]
+    assert [group_unit(group, "weight_decay") for group in optimizer.param_groups] == ["", "", "", "blocks.1.fc"]
+
+
+def test_a_second_target_with_the_same_units_leaves_the_groups_as_they_are_even_with_a_scheduler():
+    model = Net(2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    units = parameter_units(model, blocks_of(2))
+    split_parameter_groups(optimizer, model, units)
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    groups = list(map(id, optimizer.param_groups))
+    split_parameter_groups(optimizer, model, units, target="weight_decay")
+    assert list(map(id, optimizer.param_groups)) == groups
+    with pytest.raises(InputError, match=r"group 0 is split already for its weight_decay, as ''.* one policy for each"):
+        split_parameter_groups(optimizer, model, parameter_units(model, layers("stem")), target="weight_decay")
+    with pytest.raises(InputError, match=r"unknown target 'weight_decays'\. Did you mean 'weight_decay'"):
+        split_parameter_groups(optimizer, model, units, target="weight_decays")
+
+
+def test_a_second_target_that_needs_more_groups_than_a_scheduler_counted_is_refused():
+    model = Net(2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    split_parameter_groups(optimizer, model, parameter_units(model, blocks_of(2)))
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    with pytest.raises(InputError, match="a scheduler is attached"):
+        split_parameter_groups(optimizer, model, parameter_units(model, layers("blocks.1.fc")), target="weight_decay")
+    assert len(optimizer.param_groups) == 3

@@ -164,7 +164,7 @@ def test_a_state_of_other_units_is_refused_and_taken_where_it_fits(net):
     state = balance.state_dict()
     state["scales"] = {unit.replace("blocks.2", "layers.2"): scale for unit, scale in state["scales"].items()}
     fresh = balanced(Net())[1]
-    with pytest.raises(InputError, match=r"other units: 'layers\.2' is gone; 'blocks\.2' is new\. Pass strict=False"):
+    with pytest.raises(InputError, match=r"other units: 'layers\.2' is gone; 'blocks\.2' is new\. Pass strict=False, to"):
         fresh.load_state_dict(state)
     fresh.load_state_dict(state, strict=False)
     assert fresh.scales["blocks.0"] == state["scales"]["blocks.0"]
@@ -431,3 +431,116 @@ def test_blocks_are_entries_of_lists_and_not_their_parts_or_experts():
     mixtral = block_finder(MixtralModel(MixtralConfig(**sizes, num_hidden_layers=1, num_local_experts=2, vocab_size=10)))
     assert mixtral("layers.0.self_attn.q_proj") == "layers.0"
     assert block_finder(nn.Sequential(nn.Linear(2, 2)))("encoder.layer.3.query") == "encoder.layer.3"
+
+
+RATES = policy(name="rates")
+DECAYS = policy(name="decays", target="weight_decay", unit="layer", map="linear", r_min=0.5, r_max=2.0)
+
+
+def both(net, optimizer, order=("rates", "decays"), **options):
+    """Two balances, made in one order or the other: learning rates by block, weight decays by layer."""
+    policies = {"rates": RATES, "decays": DECAYS}
+    made = {name: balanced(net, optimizer, policy=policies[name], **options)[1] for name in order}
+    return made["rates"], made["decays"]
+
+
+class Both:
+    """Two balances as one, for a loop."""
+
+    def __init__(self, *balances):
+        self.balances = balances
+
+    def step(self):
+        for balance in self.balances:
+            balance.step()
+
+    @property
+    def scales(self):
+        return {number: dict(balance.scales) for number, balance in enumerate(self.balances)}
+
+
+@pytest.mark.parametrize("order", [("rates", "decays"), ("decays", "rates")])
+def test_learning_rates_of_blocks_and_decays_of_layers_are_those_of_each_policy_alone(net, order):
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=0.1)
+    rates, decays = both(net, optimizer, order)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)  # counts the groups as both have made them
+    for balance, alone in ((rates, RATES), (decays, DECAYS)):
+        found = unit_scales(spectra.analyze(net, **alone.analysis).layers, alone)
+        assert balance.scales == pytest.approx(dict(found.scales), rel=1e-9)
+    seen = {}
+    optimizer.register_step_pre_hook(
+        lambda opt, *_: seen.update({id(p): (g["lr"], g["weight_decay"]) for g in opt.param_groups for p in g["params"]})
+    )
+    of_blocks, of_layers = dict(rates.scales), dict(decays.scales)
+    train(net, optimizer, 1, Both(rates, decays), scheduler)
+    for name, parameter in net.named_parameters():
+        block, layer = ".".join(name.split(".")[:2]), name.rpartition(".")[0]
+        assert seen[id(parameter)] == (0.01 * of_blocks.get(block, 1.0), 0.1 * of_layers.get(layer, 1.0)), name
+    assert len({decay for _, decay in seen.values()}) == 1 + 2 * NUM_BLOCKS  # base, and two layers of each block
+    assert {(group["lr"], group["weight_decay"]) for group in optimizer.param_groups} == {(0.01 * 0.9, 0.1)}
+
+
+def test_a_resumed_run_of_two_policies_is_the_uninterrupted_one_bit_by_bit(tmp_path):
+    def start(resume=(None, None)):
+        net = Net()
+        optimizer = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=0.1)
+        rates = TempBalance(net, optimizer, policy=RATES, interval=2, resume=resume[0])
+        decays = TempBalance(net, optimizer, policy=DECAYS, interval=3, parts=2, resume=resume[1])
+        return net, optimizer, Both(rates, decays), torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+
+    net, optimizer, two, scheduler = start()
+    whole = train(net, optimizer, 5, two, scheduler) + train(net, optimizer, 7, two, scheduler, seed=1)
+    final = net.state_dict()
+
+    net, optimizer, two, scheduler = start()
+    begun = train(net, optimizer, 5, two, scheduler)
+    plain = [json.loads(json.dumps(balance.state_dict())) for balance in two.balances]
+    torch.save([net.state_dict(), optimizer.state_dict(), scheduler.state_dict()], tmp_path / "checkpoint.pt")
+    stored = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+
+    net, optimizer, two, scheduler = start(plain)
+    for part, state in zip((net, optimizer, scheduler), stored, strict=True):
+        part.load_state_dict(state)
+    assert begun + train(net, optimizer, 7, two, scheduler, seed=1) == whole
+    assert all(torch.equal(tensor, final[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_second_policy_of_the_same_target_is_refused_whatever_its_units(net):
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+    balanced(net, optimizer, policy=RATES)
+    with pytest.raises(InputError, match=r"split already for its learning_rate.* one policy for each target"):
+        balanced(net, optimizer, policy=policy(unit="layer"))
+
+
+def test_decays_of_layers_after_a_scheduler_are_refused_and_rates_stay_balanced(net):
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+    _, rates = balanced(net, optimizer, policy=RATES)
+    torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    with pytest.raises(InputError, match="a scheduler is attached"):
+        balanced(net, optimizer, policy=DECAYS)
+    train(net, optimizer, 1, rates)
+    assert rates.num_updates == 2
+
+
+def test_one_of_two_is_taken_off_and_the_other_goes_on(net):
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=0.1)
+    rates, decays = both(net, optimizer)
+    rates.remove()
+    seen = []
+    optimizer.register_step_pre_hook(
+        lambda opt, *_: seen.append([{group[key] for group in opt.param_groups} for key in ("lr", "weight_decay")])
+    )
+    train(net, optimizer, 1, decays)
+    assert seen[0][0] == {0.01}
+    assert len(seen[0][1]) > NUM_BLOCKS
+
+
+def test_a_state_of_another_policy_names_what_differs_and_can_be_taken_where_it_fits(net):
+    state = balanced(net)[1].state_dict()
+    changed = scale_policy("emnlp2024-glue", tau=5.0)
+    with pytest.raises(
+        InputError, match=r"another policy \('tau' changed\).* strict=False, to TempBalance or TempBalanceCallback"
+    ):
+        balanced(Net(), policy=changed, resume=state)
+    _, balance = balanced(Net(), policy=changed, resume=state, strict=False)
+    assert balance.scales == state["scales"]

@@ -128,23 +128,115 @@ def test_scores_multipliers_and_cost_are_in_the_log(tmp_path):
     )
 
 
-def test_learning_rates_and_weight_decays_are_balanced_together_and_resumed(tmp_path):
-    def attached(folder, model):
-        trainer = trainer_of(folder, model, weight_decay=0.1)
-        decays = {**OPTIONS, "policy": "alphadecay", "interval": 3}
-        rates = TempBalanceCallback(OPTIONS, policy=scale_policy("neurips2023"), write_log=True).attach(trainer)
-        return trainer, rates, TempBalanceCallback(decays, write_log=True).attach(trainer)
+def attach_both(trainer, decays="alphadecay"):
+    """Learning rates by block, weight decays by layer: two partitions of the parameters."""
+    rates = TempBalanceCallback(OPTIONS, write_log=True).attach(trainer)
+    return rates, TempBalanceCallback(policy=decays, interval=3, write_log=True).attach(trainer)
 
-    whole, *first = attached(tmp_path / "whole", bert())
+
+def test_rates_of_blocks_and_decays_of_layers_are_balanced_together_as_in_a_plain_loop(tmp_path):
+    from accelerate.utils import set_seed
+
+    trainer = trainer_of(tmp_path, weight_decay=0.1, lr_scheduler_type="constant", max_grad_norm=0.0)
+    rates, decays = attach_both(trainer)
+    order = []
+    trainer.add_callback(Watch(order).callback)
+    trainer.train()
+    assert set(rates.balance.scales) == {f"bert.encoder.layer.{number}" for number in range(3)}
+    assert len(set(decays.balance.scales.values())) > 3
+    assert {file.name for file in tmp_path.glob("*.jsonl")} == {"tempbalance.jsonl", "alphadecay.jsonl"}
+    assert len(trainer.optimizer.param_groups) > 4
+
+    model = bert()
+    plain = trainer_of(tmp_path / "plain", model, weight_decay=0.1)
+    optimizer = plain.create_optimizer()  # with the groups of a trainer: no decay for biases and norms
+    balances = [TempBalance(model, optimizer, one.config) for one in (rates, decays)]
+    set_seed(0)
+    model.train()
+    for step, batch in enumerate(plain.get_train_dataloader()):
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+        for balance in balances:
+            balance.step()
+        if step == 7:
+            break
+    for balance, callback in zip(balances, (rates, decays), strict=True):
+        assert balance.scales == callback.balance.scales
+    for name, tensor in trainer.model.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("restore", [False, True], ids=["new callbacks", "callbacks restored by the trainer"])
+@pytest.mark.parametrize(
+    "decays", ["alphadecay", scale_policy("emnlp2024-glue", target="weight_decay")], ids=["own units", "same units"]
+)
+def test_two_policies_are_resumed_exactly(tmp_path, restore, decays):
+    whole = trainer_of(tmp_path / "whole", weight_decay=0.1, save_steps=2)
+    attach_both(whole, decays)
     whole.train()
-    again, *second = attached(tmp_path / "again", bert(seed=1))
+    again = trainer_of(
+        tmp_path / "again", bert(seed=1), weight_decay=0.1, restore_callback_states_from_checkpoint=restore, save_steps=2
+    )
+    attach_both(again, decays)
     again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
-    for one, other in zip(first, second, strict=True):
-        assert one.balance.scales == other.balance.scales
-        assert len(set(one.balance.scales.values())) > 3
-    assert {file.name for file in (tmp_path / "whole").glob("*.jsonl")} == {"tempbalance.jsonl", "alphadecay.jsonl"}
+    for kind in ("tempbalance", "alphadecay"):
+        logs = [load_scale_log(tmp_path / name / f"{kind}.jsonl").records for name in ("whole", "again")]
+        assert [(r.step, r.scales) for r in logs[1]] == [(r.step, r.scales) for r in logs[0] if r.step > 4]
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("restore", [False, True], ids=["new callbacks", "callbacks restored by the trainer"])
+def test_numbers_of_both_reach_the_reports_of_a_resumed_run(tmp_path, restore):
+    trainer = trainer_of(tmp_path, weight_decay=0.1, max_steps=4)
+    attach_both(trainer)
+    trainer.train()
+    again = trainer_of(tmp_path / "again", weight_decay=0.1, restore_callback_states_from_checkpoint=restore)
+    reported = []
+
+    from transformers import TrainerCallback
+
+    class Report(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            reported.append(dict(logs))
+
+    again.add_callback(Report())
+    attach_both(again)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert {"tempbalance/scale_max", "alphadecay/scale_max"} <= set(reported[0])
+
+
+def test_a_policy_that_was_changed_on_resume_is_refused_in_words_and_taken_if_asked_for(tmp_path):
+    whole = trainer_of(tmp_path, max_steps=4)
+    first = TempBalanceCallback(OPTIONS).attach(whole)
+    whole.train()
+    changed = scale_policy("emnlp2024-glue", tau=5.0)
+    trainer = trainer_of(tmp_path / "refused")
+    TempBalanceCallback(OPTIONS, policy=changed).attach(trainer)
+    with pytest.raises(InputError, match=r"\('tau' changed\).* or pass strict=False, to TempBalance or TempBalanceCallback"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    trainer = trainer_of(tmp_path / "taken")
+    callback = TempBalanceCallback(OPTIONS, policy=changed, strict=False).attach(trainer)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert callback.balance.num_updates == first.balance.num_updates + 2
+    assert callback.balance.policy.tau == 5.0
+
+
+def test_units_that_were_changed_on_resume_are_refused_with_what_to_remove(tmp_path):
+    whole = trainer_of(tmp_path, max_steps=4)
+    TempBalanceCallback(OPTIONS).attach(whole)
+    whole.train()
+    options = {**OPTIONS, "policy": scale_policy("emnlp2024-glue", unit="layer")}
+    trainer = trainer_of(tmp_path / "refused")
+    TempBalanceCallback(options).attach(trainer)
+    with pytest.raises(InputError, match=r"groups were split otherwise.* without the checkpoint's optimizer\.pt"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    (tmp_path / "checkpoint-4" / "optimizer.pt").unlink()
+    trainer = trainer_of(tmp_path / "taken")
+    callback = TempBalanceCallback(options, strict=False).attach(trainer)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert callback.balance.num_steps == 8
 
 
 def test_an_optimizer_made_by_hand_is_split_before_the_scheduler(tmp_path):
