@@ -377,35 +377,23 @@ SCRIPT = """
     import sys, warnings
     warnings.simplefilter("ignore")
     import torch, weightwatcher
-    file, method = sys.argv[1:]
-    state = torch.load(file, weights_only=True)
-    channels = state["0.weight"].shape
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(channels[1], channels[0], 3, bias=False), torch.nn.Linear(80, 120), torch.nn.Linear(120, 60)
-    )
-    model.load_state_dict(state)
-    watcher = weightwatcher.WeightWatcher(model=model)
-    if method == "sharpen":
-        watcher.SVDSharpness(model=model)
-    else:
-        watcher.SVDSmoothing(model=model, method=method, percent=0.25)
-    torch.save(model.state_dict(), file)
+    for method in sys.argv[2:]:
+        file = f"{sys.argv[1]}/{method}.pt"
+        state = torch.load(file, weights_only=True)
+        channels = state["0.weight"].shape
+        model = torch.nn.Sequential(
+            torch.nn.Conv2d(channels[1], channels[0], 3, bias=False), torch.nn.Linear(80, 120), torch.nn.Linear(120, 60)
+        )
+        model.load_state_dict(state)
+        watcher = weightwatcher.WeightWatcher(model=model)
+        if method == "sharpen":
+            watcher.SVDSharpness(model=model)
+        else:
+            watcher.SVDSmoothing(model=model, method=method, percent=0.25)
+        torch.save(model.state_dict(), file)
 """
 
 
-def weightwatchers(state, method, folder):
-    import torch
-
-    file = folder / f"{method}.pt"
-    torch.save(dict(state), file)
-    environment = {**os.environ, "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(file), method]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return torch.load(file, weights_only=True)
-
-
-@pytest.fixture
 def small_model():
     import torch
 
@@ -419,11 +407,42 @@ def small_model():
     }
 
 
+def model_with_a_trap():
+    import torch
+
+    state = small_model()
+    torch.manual_seed(3)
+    state["1.weight"] = torch.randn(120, 80)
+    state["1.weight"][7, 11] = 60.0
+    state["2.weight"] = torch.randn(60, 120)
+    return state
+
+
+SMOOTHING = [("trace_log", "detX"), ("power_law", "alpha_min"), (0.25, "svd")]
+
+
+@pytest.fixture(scope="module")
+def weightwatchers(tmp_path_factory):
+    """What WeightWatcher makes of the models, by method: asked in one process, as it takes seconds to start."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("weightwatcher")
+    methods = [*(method for _, method in SMOOTHING), "sharpen"]
+    for method in methods:
+        torch.save(model_with_a_trap() if method == "sharpen" else small_model(), folder / f"{method}.pt")
+    environment = {**os.environ, "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), *methods]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return {method: torch.load(folder / f"{method}.pt", weights_only=True) for method in methods}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("keep", "method"), [("trace_log", "detX"), ("power_law", "alpha_min"), (0.25, "svd")])
-def test_smoothing_keeps_what_weightwatcher_keeps_and_is_nearer(small_model, tmp_path, keep, method):
-    state, theirs = smooth(small_model, keep=keep), weightwatchers(small_model, method, tmp_path)
-    for name, weight in small_model.items():
+@pytest.mark.parametrize(("keep", "method"), SMOOTHING)
+def test_smoothing_keeps_what_weightwatcher_keeps_and_is_nearer(weightwatchers, keep, method):
+    model, theirs = small_model(), weightwatchers[method]
+    state = smooth(model, keep=keep)
+    for name, weight in model.items():
         if weight.dim() < 2:
             np.testing.assert_array_equal(theirs[name], weight)
             continue
@@ -440,16 +459,13 @@ def test_smoothing_keeps_what_weightwatcher_keeps_and_is_nearer(small_model, tmp
 
 
 @pytest.mark.slow
-def test_sharpening_removes_the_traps_that_weightwatcher_removes(small_model, tmp_path):
+def test_sharpening_removes_the_traps_that_weightwatcher_removes(weightwatchers):
     import torch
 
-    torch.manual_seed(3)
-    small_model["1.weight"] = torch.randn(120, 80)
-    small_model["1.weight"][7, 11] = 60.0
-    small_model["2.weight"] = torch.randn(60, 120)
-    state, theirs = sharpen(small_model), weightwatchers(small_model, "sharpen", tmp_path)
+    model, theirs = model_with_a_trap(), weightwatchers["sharpen"]
+    state = sharpen(model)
     # Both decompositions are exact here; WeightWatcher's is in float32.
     np.testing.assert_allclose(theirs["1.weight"], state["1.weight"], atol=1e-4)
     assert abs(float(state["1.weight"][7, 11])) < 5.0
-    assert torch.equal(state["2.weight"], small_model["2.weight"])
-    assert torch.equal(theirs["2.weight"], small_model["2.weight"])
+    assert torch.equal(state["2.weight"], model["2.weight"])
+    assert torch.equal(theirs["2.weight"], model["2.weight"])
