@@ -14,6 +14,8 @@ from spectra.fisher.provenance import tensors_in
 
 _COUNTED_BY = ("labels", "input_ids", "inputs_embeds", "pixel_values", "input_values", "input_features")
 
+SAMPLE_WEIGHT = "sample_weight"  # no input of the model: says nothing about the samples, see sample_weights.py
+
 _Item = TypeVar("_Item")
 
 
@@ -30,6 +32,7 @@ def num_samples_of(batch: Any) -> int:
         InputError: No tensor tells, or there is no sample.
     """
     if isinstance(batch, Mapping):
+        batch = {name: value for name, value in batch.items() if name != SAMPLE_WEIGHT}
         named = [batch[name] for name in _COUNTED_BY if isinstance(batch.get(name), Tensor)]
     else:
         named = list(tensors_in(batch[1])) if isinstance(batch, tuple | list) and len(batch) == 2 else []

@@ -79,16 +79,21 @@ def add_up(sums: Mapping[str, Tensor], counts: Counts, device: torch.device) -> 
 
     Returns:
         The counts of all; the fingerprint of the data covers every process' batches, in the order of ranks.
+
+    Raises:
+        InputError: Samples have weights in some processes and none in others; all raise together.
     """
     for tensor in sums.values():
         distributed.all_reduce(tensor)
     names = list(counts.traces)
     numbers = [float(counts.num_samples), float(counts.num_tokens), float(counts.num_skipped), float(counts.num_batches)]
     numbers += [counts.traces[name] for name in names] + [counts.squared_traces[name] for name in names]
-    numbers += [float(name in counts.reached) for name in names]
+    numbers += [float(name in counts.reached) for name in names] + [float(counts.is_weighted)]
     total = torch.tensor(numbers, dtype=torch.float64, device=device)
     distributed.all_reduce(total)
     values = total.tolist()
+    if values[-1] not in (0.0, distributed.get_world_size()):
+        raise InputError("only some processes have batches with 'sample_weight'. Give it to all of them, or to none.")
     of_traces, of_squares, reached = (values[4 + k * len(names) : 4 + (k + 1) * len(names)] for k in range(3))
     return Counts(
         num_samples=int(values[0]),
@@ -100,6 +105,7 @@ def add_up(sums: Mapping[str, Tensor], counts: Counts, device: torch.device) -> 
         squared_traces=dict(zip(names, of_squares, strict=True)),
         unfollowed=counts.unfollowed,
         reached=[name for name, times in zip(names, reached, strict=True) if times],
+        is_weighted=counts.is_weighted,
     )
 
 

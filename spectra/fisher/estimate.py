@@ -26,6 +26,7 @@ from spectra.fisher.result import fisher_of
 from spectra.fisher.sites import find_sites
 from spectra.fisher.state import Counts, load_state, save_state
 from spectra.fisher.sums import Sums
+from spectra.fisher.weights_fingerprint import weights_fingerprint
 from spectra.results.fisher import Aggregate, Fisher, FisherKind, Keep, Reduction
 from spectra.results.fisher_records import known_word
 
@@ -83,6 +84,11 @@ def fisher(
     in float32 (float64 for a float64 model), also where the model is of a lower precision. The model is run in eval mode and
     left as it was found: modes, ``requires_grad``, ``.grad`` and random states.
 
+    A batch that is a mapping may hold ``"sample_weight"``, shape ``(B,)``: finite numbers :math:`v_n \ge 0` that the samples'
+    squares are multiplied by, so that :math:`F_j = \frac1N \sum_n v_n (\cdot)^2`. N still counts samples, and the weights are
+    not normalized: they should have mean 1 over the whole data set. The model and ``loss`` never see the key; ``info.notes``
+    says that it was used.
+
     Args:
         model: A transformers model, with or without PEFT adapters, or any module; inside DistributedDataParallel the sums are
             added over all processes, each with its own batches.
@@ -112,7 +118,8 @@ def fisher(
         The Fisher: averages over the samples that have a target.
 
     Raises:
-        InputError: An argument or batch that cannot be used, no sample with a target, or a gradient that is not finite.
+        InputError: An argument or batch that cannot be used, no sample with a target, a gradient that is not finite, or weights
+            that only some batches have.
         ResultsError: ``state`` belongs to another estimate, or cannot be written.
 
     Example:
@@ -161,7 +168,7 @@ def fisher(
         "seed": seed,
         "route": route,
         "parameters": {name: list(tensor.shape) for name, tensor in tensors.items()},
-        "weights": _fingerprint(tensors),
+        "weights": weights_fingerprint(tensors.values()),
     }
     file = None if state is None else _state_file(Path(state).expanduser(), is_shared=is_shared)
     device = next(iter(tensors.values())).device
@@ -258,6 +265,7 @@ def _run(
                 dict(sums.squared_traces),
                 dict(measurement.unfollowed),
                 sorted(measurement.reached),
+                measurement.is_weighted,
             )
             if progress is not None:
                 progress(FisherProgress(counts.num_samples + counts.num_skipped, counts.num_batches, total))
@@ -304,15 +312,6 @@ def nothing_measured(counts: Counts) -> str:
             "and look whether the model cuts its graph (detach, no_grad)."
         )
     return f"no sample of {counts.num_skipped} has a target: every label is -100. Pass labels, or mask more tokens."
-
-
-def _fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Tell the weights of an unfinished run from others, from a thousand entries of each parameter."""
-    fingerprint = ""
-    for tensor in tensors.values():
-        flat = tensor.detach().flatten()
-        fingerprint = chained_fingerprint(fingerprint, flat[:: max(1, len(flat) // 1000)].float())
-    return fingerprint
 
 
 def _seed_of_rank(seed: int) -> int:

@@ -29,7 +29,7 @@ def mean_loss(
         The mean in nats, and the number of targets.
 
     Raises:
-        InputError: No batches, or no targets in them; and what ``outputs_of`` refuses.
+        InputError: No batches, or no targets in them; and what ``outputs_of`` refuses, ``"sample_weight"`` included.
     """
     total, num_targets = 0.0, 0
     for batch in batches:

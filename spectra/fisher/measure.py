@@ -23,6 +23,7 @@ from spectra.fisher.meetings import Meetings
 from spectra.fisher.objectives import objectives
 from spectra.fisher.outputs import outputs_of
 from spectra.fisher.provenance import Expression, Provenance, mark
+from spectra.fisher.sample_weights import check_alike, without_weights
 from spectra.fisher.state import Counts
 from spectra.fisher.sums import Sums
 from spectra.results.fisher_records import FisherKind, Keep, Reduction
@@ -110,6 +111,7 @@ class Measurement:
     unfollowed: dict[str, str] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
     num_batches: int = 0
+    is_weighted: bool = False
     _is_checked: bool = False
     _proven: set[int] | None = field(default_factory=set)
     _path: int | None = None
@@ -129,9 +131,10 @@ class Measurement:
         self.unfollowed |= counts.unfollowed
         self.reached |= set(counts.reached)
         self.num_batches = counts.num_batches
+        self.is_weighted = counts.is_weighted
 
     def add(self, batch: Any) -> tuple[int, int, int]:
-        """Add the squared gradients of a batch.
+        """Add the squared gradients of a batch, times the weights of its samples if it has any.
 
         Args:
             batch: On the model's device.
@@ -140,10 +143,14 @@ class Measurement:
             Samples with a target, their targets, samples without.
 
         Raises:
-            InputError: A gradient that is not finite, a parameter that cannot be followed after all, or what ``outputs_of`` and
-                ``objectives`` refuse.
+            InputError: A gradient that is not finite, a parameter that cannot be followed after all, weights that cannot be
+                used or that only some batches have, or what ``outputs_of`` and ``objectives`` refuse.
             RuntimeError: As torch raises it in the model.
         """
+        batch, weights = without_weights(batch)
+        if self.num_batches:
+            check_alike(is_weighted=weights is not None, were_weighted=self.is_weighted)
+        self.is_weighted = weights is not None
         num_samples = num_samples_of(batch)
         batch = mapped(batch, torch.Tensor.detach)  # marks are written on these, not on the caller's tensors
         self.gradients.start_batch(num_samples)
@@ -155,7 +162,7 @@ class Measurement:
                     self._check_samples_come_first(batch)
                 self._is_checked = True
             if len(self.unfollowed) < len(self.parameters):
-                num_targets = self._together(batch, num_samples)
+                num_targets = self._together(batch, num_samples, weights)
         except _DifferentiatesError:
             self._loop_all("the model takes gradients in its forward pass")
         except RuntimeError as error:
@@ -165,7 +172,7 @@ class Measurement:
         if self.unfollowed:
             self.generator.set_state(state)  # the loop draws what the batch drew
             with self._naming_samples_of(batch):
-                num_targets = self._one_by_one(batch, num_samples)
+                num_targets = self._one_by_one(batch, num_samples, weights)
         assert num_targets is not None
         self.gradients.end_batch()
         self.num_batches += 1
@@ -175,9 +182,16 @@ class Measurement:
     def _loop_all(self, reason: str) -> None:
         self.unfollowed = {**dict.fromkeys(self.parameters, reason), **self.unfollowed}
 
-    def _objectives(self, outputs: Likelihood) -> Any:
+    def _objectives(self, outputs: Likelihood, weights: Tensor | None) -> Any:
         return flag_last(
-            objectives(outputs, kind=self.kind, reduction=self.reduction, num_draws=self.num_draws, generator=self.generator)
+            objectives(
+                outputs,
+                kind=self.kind,
+                reduction=self.reduction,
+                num_draws=self.num_draws,
+                generator=self.generator,
+                weights=weights,
+            )
         )
 
     def _outputs(self, batch: Any) -> Likelihood:
@@ -198,11 +212,11 @@ class Measurement:
                 self._outputs(batch)
             raise
 
-    def _together(self, batch: Any, num_samples: int) -> Tensor:
+    def _together(self, batch: Any, num_samples: int, weights: Tensor | None = None) -> Tensor:
         for _ in range(_MOST_PROOFS_OF_A_BATCH):
             collector, capture, outputs = self._forward(batch, num_samples)
             if self._proven is None or capture.path in self._proven:
-                return self._backward(collector, capture, outputs, num_samples)
+                return self._backward(collector, capture, outputs, num_samples, weights)
             path = capture.path
             # One graph at a time in memory: that of the batch, of its proof, of the batch again. They hang in cycles.
             del collector, capture, outputs
@@ -226,12 +240,14 @@ class Measurement:
         self._path = capture.path
         return collector, capture, outputs
 
-    def _backward(self, collector: Arrivals, capture: Capture, outputs: Likelihood, num_samples: int) -> Tensor:
+    def _backward(
+        self, collector: Arrivals, capture: Capture, outputs: Likelihood, num_samples: int, weights: Tensor | None
+    ) -> Tensor:
         assert capture.meetings is not None
         known = set(self.unfollowed)
         capture.meetings.counting = False  # what is called from now on is a recomputation of gradient checkpointing
         with torch.enable_grad():
-            for index, (objective, is_last) in enumerate(self._objectives(outputs)):
+            for index, (objective, is_last) in enumerate(self._objectives(outputs, weights)):
                 self.gradients.start_objective(index)
                 with capture:
                     self._go_back(objective, is_last=is_last)
@@ -270,13 +286,14 @@ class Measurement:
                 self.gradients.reset(name)
             self.unfollowed.setdefault(name, "a use of it was not seen")
 
-    def _one_by_one(self, batch: Any, num_samples: int) -> Tensor:
+    def _one_by_one(self, batch: Any, num_samples: int, weights: Tensor | None = None) -> Tensor:
         counts = []
         for sample in range(num_samples):
             with torch.enable_grad():
                 outputs = self._outputs(mapped(samples(batch, sample, sample + 1), torch.Tensor.detach))
                 counts.append(outputs.num_targets)
-                for index, (objective, is_last) in enumerate(self._objectives(outputs)):
+                weight = None if weights is None else weights[sample : sample + 1]
+                for index, (objective, is_last) in enumerate(self._objectives(outputs, weight)):
                     self.gradients.start_objective(index)
                     self._go_back(objective, is_last=is_last)
                     self._add_gradients(sample)
@@ -295,7 +312,8 @@ class Measurement:
         """Compare the gradients that a batch gives for some of its samples with those of the samples alone.
 
         Done whenever the model takes a sequence of operations it has not taken before, and before anything of the batch counts.
-        What differs is left to the loop: layouts whose rows are not the samples', and gradients that were lost on the way.
+        What differs is left to the loop: layouts whose rows are not the samples', and gradients that were lost on the way. The
+        samples have no weights here: one of 0 would prove nothing.
         """
         rows = _spread(num_samples, _BATCH_OF_A_PROOF)
         together, by_batch = self._trial(self.unfollowed, len(rows))

@@ -2,7 +2,7 @@ r"""Which Fisher: the scalars whose gradients, squared sample by sample, add up 
 
 Every objective is a sum over samples :math:`\sum_n \ell_n`. Sample n contributes
 :math:`\sum_o (\partial \ell_n^{(o)} / \partial \theta)^2` over the objectives o. With :math:`m_n` targets t in sample n, and
-:math:`c_n = 1 / m_n` for ``token_mean`` and 1 otherwise:
+:math:`c_n = 1 / m_n` for ``token_mean`` and 1 otherwise, times :math:`\sqrt{v_n}` where sample n has the weight :math:`v_n`:
 
 =============  =====================================================  ======================================================
 kind           objectives                                             :math:`\ell_n`
@@ -42,6 +42,7 @@ def objectives(
     reduction: Reduction | str,
     num_draws: int,
     generator: torch.Generator,
+    weights: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Yield the scalars to differentiate for the Fisher of a batch; see the table above.
 
@@ -55,6 +56,7 @@ def objectives(
         num_draws: Of labels per sample, for ``sampled``.
         generator: On the CPU, for ``sampled``. Each target takes its ``num_draws`` uniform numbers in turn, so that neither
             batch size nor padding nor device changes the draws (but through the rounding of logits).
+        weights: Shape ``(B,)``, finite, 0 or more: factors of the samples' squared gradients. ``None``: all 1.
 
     Returns:
         An iterator of differentiable scalars, in float32 or float64; an empty one if no sample has a target.
@@ -70,15 +72,22 @@ def objectives(
     if not outputs.num_targets.any():
         return iter(())
     if isinstance(outputs, Custom):
-        return iter([outputs.losses.sum()])
+        return iter([_weighted(outputs.losses, weights).sum()])
     if kind is FisherKind.EXACT:
         _refuse_too_many(outputs)
     if isinstance(outputs, Gaussian):
-        return _gaussian(outputs, kind, num_draws, generator)
-    targets = _targets(outputs, reduction)
+        return _gaussian(outputs, weights, kind, num_draws, generator)
+    targets = _targets(outputs, weights, reduction)
     if kind is FisherKind.EXACT:
         return _exact(targets)
     return _sampled(targets, num_draws, generator) if kind is FisherKind.SAMPLED else _empirical(targets, reduction)
+
+
+def _weighted(terms: Tensor, weights: Tensor | None) -> Tensor:
+    """Multiply terms of shape (B, ...) by the roots of the weights: their gradients will be squared."""
+    if weights is None:
+        return terms
+    return terms * weights.to(terms).sqrt().view(-1, *(1 for _ in terms.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class _Targets:
     Attributes:
         log_probs: Shape ``(R, K)``.
         labels: Shape ``(R,)``; -100 where there is no target.
-        weights: Shape ``(R,)``: the factor c of the sample.
+        weights: Shape ``(R,)``: the factor c of the sample, with the root of its weight.
         samples: Shape ``(R,)``: whose position it is.
         order: Shape ``(R,)``: 0 for the first target of its sample, 1 for the next; -1 where there is none.
     """
@@ -100,13 +109,14 @@ class _Targets:
     order: Tensor
 
 
-def _targets(outputs: Categorical, reduction: Reduction) -> _Targets:
+def _targets(outputs: Categorical, of_samples: Tensor | None, reduction: Reduction) -> _Targets:
     logits, labels = outputs.logits.flatten(0, 1), outputs.labels
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     is_target = labels != NO_TARGET
     order = (is_target.cumsum(dim=1) - 1).masked_fill(~is_target, -1)
     per_sample = outputs.num_targets.clamp(min=1).to(dtype).reciprocal().unsqueeze(1)
-    weights = (per_sample if reduction is Reduction.TOKEN_MEAN else torch.ones_like(per_sample)).expand(labels.shape)
+    per_sample = per_sample if reduction is Reduction.TOKEN_MEAN else torch.ones_like(per_sample)
+    weights = _weighted(per_sample, of_samples).expand(labels.shape)
     samples = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand(labels.shape)
     columns = [column.flatten() for column in (labels, weights, samples, order)]
     # A masked-LM batch has targets at 15 % of its positions: take those before anything of the size of the logits is made.
@@ -125,8 +135,9 @@ def _losses(targets: _Targets, labels: Tensor) -> Tensor:
 
 def _empirical(targets: _Targets, reduction: Reduction) -> Iterator[Tensor]:
     losses = _losses(targets, targets.labels)
-    if losses.detach().isinf().any():
-        row = int(losses.detach().isinf().nonzero()[0])
+    is_infinite = ~losses.detach().isfinite()  # NaN where the weight is 0
+    if is_infinite.any():
+        row = int(is_infinite.nonzero()[0])
         raise InputError(
             f"sample {int(targets.samples[row])} of the batch: the model excludes the label {int(targets.labels[row])} (its "
             "logit is -inf), so that the loss is infinite. Set the label to -100, or leave the sample out."
@@ -165,18 +176,20 @@ def _exact(targets: _Targets) -> Iterator[Tensor]:
         yield from terms[targets.order == index].sum(dim=0).unbind()
 
 
-def _gaussian(outputs: Gaussian, kind: FisherKind, num_draws: int, generator: torch.Generator) -> Iterator[Tensor]:
+def _gaussian(
+    outputs: Gaussian, weights: Tensor | None, kind: FisherKind, num_draws: int, generator: torch.Generator
+) -> Iterator[Tensor]:
     mean, sigma = outputs.mean, outputs.sigma
     if kind is FisherKind.EMPIRICAL:
-        return iter([0.5 * ((outputs.targets - mean) / sigma).square().sum()])
+        return iter([0.5 * _weighted(((outputs.targets - mean) / sigma).square(), weights).sum()])
     if kind is FisherKind.EXACT:
-        return iter((mean / sigma).sum(dim=0).unbind())
+        return iter(_weighted(mean / sigma, weights).sum(dim=0).unbind())
     # Not torch.randn: its numbers depend on how many are drawn together.
     uniforms = torch.rand(len(mean), num_draws, mean.shape[1], generator=generator, dtype=torch.float64)
     noise = torch.special.ndtri(uniforms.clamp(min=2.0**-54)).to(mean)  # 0 has no quantile; the next number is 2**-53
     drawn = mean.detach().unsqueeze(1) + sigma * noise  # (B, S, D)
     scale = 0.5 / math.sqrt(num_draws)
-    return (scale * ((targets - mean) / sigma).square().sum() for targets in drawn.unbind(dim=1))
+    return (scale * _weighted(((targets - mean) / sigma).square(), weights).sum() for targets in drawn.unbind(dim=1))
 
 
 def _refuse_contradictions(outputs: Categorical | Gaussian | Custom, kind: FisherKind, reduction: Reduction) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from spectra.errors import InputError
 from spectra.fisher.likelihoods import NO_TARGET, Categorical, Custom, Gaussian, categorical, custom, gaussian
+from spectra.fisher.sample_weights import refuse_weights
 from spectra.fisher.tasks import TASKS, task_of, without_peft
 
 __all__ = [
@@ -47,8 +48,10 @@ def outputs_of(
 
     Raises:
         InputError: An unknown task; a batch of another form or without targets; logits that are missing, not finite, or do not
-            fit the labels; labels that are no classes. The message names the sample.
+            fit the labels; labels that are no classes. The message names the sample. Also ``"sample_weight"``, which is no
+            input: what knows it has taken it out.
     """
+    refuse_weights(batch)
     if loss is not None:
         return custom(loss(model, batch), _num_samples(batch))
     inputs, targets = _inputs_and_targets(batch, task_of(model, task))

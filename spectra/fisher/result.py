@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spectra._version import __version__
 from spectra.fisher.parameters import MeasuredParameter, common_dtype
+from spectra.fisher.sample_weights import note_of
 from spectra.fisher.state import Counts
 from spectra.fisher.sums import Sums
 from spectra.results.fisher import Fisher, FisherInfo, FisherTensor, SiteBlock
@@ -106,7 +107,7 @@ def _standard_error(total: float, squared: float, number: int) -> float:
 
 
 def notes_of(counts: Counts, names: Sequence[str], *, asked: bool) -> tuple[str, ...]:
-    """Say what was measured one sample at a time and why, and what no gradient reaches.
+    """Say whether samples have weights, what was measured one sample at a time and why, and what no gradient reaches.
 
     Args:
         counts: Of a run at its end.
@@ -116,7 +117,7 @@ def notes_of(counts: Counts, names: Sequence[str], *, asked: bool) -> tuple[str,
     Returns:
         A sentence each.
     """
-    notes = []
+    notes = [note_of(counts.num_samples, counts.data)] if counts.is_weighted else []
     by_reason: dict[str, list[str]] = {}
     for name, reason in counts.unfollowed.items():
         by_reason.setdefault(reason, []).append(name)

@@ -64,7 +64,8 @@ def fisher_spectrum(
 
     With the gradients of N samples as the rows of J, the Fisher is :math:`F = J^\top J / N`, of rank N at most. Its
     eigenvalues other than zero are those of the N × N matrix :math:`J J^\top / N`: exact, without forming F or iterating. They
-    add up to the trace of the diagonal. With draws, classes or tokens, J has a row for each of them.
+    add up to the trace of the diagonal. With draws, classes or tokens, J has a row for each of them. A ``"sample_weight"`` of
+    the batches multiplies F as it does in :func:`spectra.fisher`, and the rows by its root.
 
     Gradients are kept as the factors in which the backward pass leaves them, and multiplied in float64. Where those of all
     layers do not fit into the memory allowed, the data are gone through again for the layers that are left. The work grows with
@@ -142,6 +143,7 @@ def fisher_spectrum(
             tick()
     if whole is None or not counts.reached:
         raise InputError(nothing_measured(counts))
+    counts.data = functools.reduce(chained_fingerprint, batches, "")
     info = SpectrumInfo(
         kind=settings["kind"].value,
         reduction=settings["reduction"].value,
@@ -151,7 +153,7 @@ def fisher_spectrum(
         num_draws=num_draws,
         seed=seed,
         model=name_of(model),
-        data=functools.reduce(chained_fingerprint, batches, ""),
+        data=counts.data,
         version=__version__,
         notes=notes_of(counts, [one.name for one in parameters], asked=route == "loop"),
     )
@@ -201,7 +203,7 @@ def _gone_through(
             counts.num_samples += added
             counts.num_skipped += skipped
             tick()
-    counts.reached = sorted(measurement.reached)
+    counts.reached, counts.is_weighted = sorted(measurement.reached), measurement.is_weighted
     return _Pass(rows, counts, measurement.task, measurement.scale)
 
 

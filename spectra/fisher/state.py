@@ -33,6 +33,7 @@ class Counts:
         squared_traces: Sum over samples of its square.
         unfollowed: Parameters measured one sample at a time, with the reason.
         reached: Parameters that were used.
+        is_weighted: Whether samples had weights.
     """
 
     num_samples: int = 0
@@ -44,6 +45,7 @@ class Counts:
     squared_traces: dict[str, float] = field(default_factory=dict)
     unfollowed: dict[str, str] = field(default_factory=dict)
     reached: list[str] = field(default_factory=list)
+    is_weighted: bool = False
 
 
 def save_state(path: Path, settings: Mapping[str, Any], counts: Counts, sums: Mapping[str, Tensor], generator: Tensor) -> None:

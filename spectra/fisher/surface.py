@@ -85,8 +85,8 @@ def loss_surface(
 
     Args:
         model: On any device.
-        batches: As for :func:`spectra.fisher`; kept, and the same at every point. Tokens must already be masked where that
-            is the task.
+        batches: As for :func:`spectra.fisher`, but without ``"sample_weight"``; kept, and the same at every point. Tokens must
+            already be masked where that is the task.
         fisher: Of this model. What it knows is the whole; by parameters it needs values.
         regions: Some of ``"whole"``, ``"top"`` and ``"bottom"``.
         num_points: Along one side; odd, so that the weights themselves are a point. Default 17: next to the published 16.
@@ -106,8 +106,8 @@ def loss_surface(
         The surface. Where the outputs of a moved model are not finite its loss is ``inf``.
 
     Raises:
-        InputError: An unknown region or level, an even grid, a radius that is not positive, no batches or targets, a Fisher
-            information of another model, or a region in which nothing can move.
+        InputError: An unknown region or level, an even grid, a radius that is not positive, no batches or targets, weights of
+            samples, a Fisher information of another model, or a region in which nothing can move.
         ResultsError: ``state`` holds something else, or cannot be written.
     """
     model = unwrapped(model)
