@@ -6,6 +6,7 @@
 ``limit``   the analysis beside the time its floating-point operations take at the rate of a product
 ``fisher``  one pass of the Fisher beside plain forward and backward passes, in time and memory
 ``dropout`` a training step with guided dropout beside one with ordinary dropout
+``dcs``     a training step of ``DCSTrainer`` beside one of the plain ``Trainer``
 ``tempbalance`` one update of TempBalance beside the reference estimator's route
 ``imports`` which heavy packages the command line leaves alone
 ==========  =====================================================================================

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import (
+    dcs_step,
     fisher_pass,
     fit,
     guided_dropout,
@@ -24,7 +25,7 @@ from benchmarks.answers import AnswersDifferError
 from benchmarks.measure import ChildError, use_few_cores
 from benchmarks.table import Comparison, print_table
 
-NAMES = ("imports", "fit", "limit", "whole", "toolbox", "fisher", "dropout", "tempbalance", "truncated")
+NAMES = ("imports", "fit", "limit", "whole", "toolbox", "fisher", "dropout", "dcs", "tempbalance", "truncated")
 DEFAULT_NAMES = NAMES[:-1]  # the last one installs an older powerlaw where there is none
 
 
@@ -77,6 +78,10 @@ def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | No
             dropout_rows, dropout_lines = guided_dropout.run(repeats)
             rows += dropout_rows
             lines += dropout_lines
+        if "dcs" in names:
+            dcs_rows, dcs_lines = dcs_step.run(repeats)
+            rows += dcs_rows
+            lines += dcs_lines
         if "tempbalance" in names:
             rows += tempbalance_update.run(repeats)
         if "truncated" in names:

@@ -14,13 +14,12 @@ Everything is timed in one child process, ``python -m benchmarks.guided_dropout 
 from __future__ import annotations
 
 import json
-import random
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.answers import AnswersDifferError
-from benchmarks.measure import median, run_module, say
+from benchmarks.measure import median, median_interval, run_module, say
 from benchmarks.table import Comparison
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ _DROP_PROB = 0.1
 _PAIRS_PER_REPEAT = 10  # steps vary by some per cent; the median of 50 ratios then by about half of one
 _WARM_UP_STEPS = 3
 _BATCH, _LENGTH = 8, 64
-_NUM_RESAMPLES = 2000
 
 
 def run(repeats: int) -> tuple[list[Comparison], list[str]]:
@@ -64,18 +62,11 @@ def run(repeats: int) -> tuple[list[Comparison], list[str]]:
         ratio_of="spectra/peer",
     )
     ratios = [ours / theirs for ours, theirs in zip(guided, ordinary, strict=True)]
-    low, high = _interval(ratios)
+    low, high = median_interval(ratios)
     return [row], [
         f"dropout: median of {len(ratios)} paired ratios {median(ratios):.4f}, 95 % interval {low:.4f} to {high:.4f} "
         f"(bootstrap); {found['num_sites']} sites, {found['num_parameters'] / 1e6:.1f} million parameters"
     ]
-
-
-def _interval(ratios: list[float]) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of a median, at 95 %."""
-    generator = random.Random(0)
-    medians = sorted(median(generator.choices(ratios, k=len(ratios))) for _ in range(_NUM_RESAMPLES))
-    return medians[_NUM_RESAMPLES // 40], medians[-1 - _NUM_RESAMPLES // 40]
 
 
 def _model() -> nn.Module:

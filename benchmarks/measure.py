@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CORES = 2
 
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+_NUM_RESAMPLES = 2000
 
 
 class ChildError(RuntimeError):
@@ -92,6 +94,13 @@ def run_module(module: str, *arguments: str, threads: int = 1) -> Sample:
 def median(values: Sequence[float]) -> float:
     """Return the median as a float."""
     return float(statistics.median(values))
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a median, at 95 %."""
+    generator = random.Random(0)
+    medians = sorted(median(generator.choices(values, k=len(values))) for _ in range(_NUM_RESAMPLES))
+    return medians[_NUM_RESAMPLES // 40], medians[-1 - _NUM_RESAMPLES // 40]
 
 
 def say(message: str) -> None:

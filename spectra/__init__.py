@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from spectra.results.fisher_store import load_fisher
     from spectra.results.records import ExpertSummary, LayerDiagnostics, SkippedTensor
     from spectra.results.report import Report
+    from spectra.results.sample_history import SampleHistory, load_sample_history
     from spectra.results.store import load
     from spectra.results.surface import LossSurface, load_surface
 
@@ -85,6 +86,8 @@ __all__ = [
     "find_sites",
     "guided_rates",
     "load_dropout_plan",
+    # weights of samples
+    "load_sample_history",
     # results
     "AlternativeFit",
     "BootstrapInterval",
@@ -100,6 +103,7 @@ __all__ = [
     "Plan",
     "PowerLawFit",
     "Report",
+    "SampleHistory",
     "SkippedTensor",
     "TraceLog",
     "TruncatedPowerLawFit",
@@ -130,6 +134,8 @@ _HOME = {
     "fisher_spectrum": "spectra.fisher.spectrum",
     "load_fisher": "spectra.results.fisher_store",
     "load_fisher_spectrum": "spectra.results.fisher_spectrum",
+    "load_sample_history": "spectra.results.sample_history",
+    "SampleHistory": "spectra.results.sample_history",
     "load_surface": "spectra.results.surface",
     "loss_surface": "spectra.fisher.surface",
     "merge_fishers": "spectra.results.fisher_merge",

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md", "docs/weightwatcher.md", "docs/fisher.md", "docs/guided-dropout.md", "docs/tempbalance.md", "docs/plans.md",
-    "docs/pruning.md",
+    "docs/pruning.md", "docs/dcs.md",
 ]  # fmt: skip
 MADE = {"make_columns": "columns.md", "make_fisher_columns": "fisher-columns.md"}
 
@@ -77,7 +77,7 @@ def test_something_is_shown():
     counts = {page: sum(len(shown) for _, shown in commands(page)) for page in PAGES}
     assert counts["README.md"] > 20
     assert counts["docs/fisher.md"] > 10
-    for page in ("docs/guided-dropout.md", "docs/tempbalance.md", "docs/plans.md"):
+    for page in ("docs/guided-dropout.md", "docs/tempbalance.md", "docs/plans.md", "docs/dcs.md"):
         assert sum(len(re.findall("^# → ", block, re.MULTILINE)) for block in blocks(page, "python")) > 10, page
 
 
@@ -166,11 +166,12 @@ def test_links_between_pages_lead_somewhere(page):
         assert not anchor or anchor in anchors(path), (page, target, anchor)
 
 
-def test_tables_of_options_and_presets_are_up_to_date():
-    page = (ROOT / "docs" / "tempbalance.md").read_text(encoding="utf-8")
-    maker = runpy.run_path(str(ROOT / "docs" / "make_tempbalance.py"))
+@pytest.mark.parametrize("name", ["tempbalance", "dcs"])
+def test_tables_of_options_and_presets_are_up_to_date(name):
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    maker = runpy.run_path(str(ROOT / "docs" / f"make_{name}.py"))
     assert set(re.findall(r"<!-- table (\w+) -->", page)) == set(maker["TABLES"])
-    assert maker["text"](page) == page, "run: python docs/make_tempbalance.py"
+    assert maker["text"](page) == page, f"run: python docs/make_{name}.py"
 
 
 def test_the_plan_on_its_page_is_the_one_that_is_written(demo_folder, tmp_path):

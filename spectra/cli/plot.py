@@ -1,4 +1,4 @@
-"""``spectra plot SOURCE FIGURE``: a figure of a saved report, Fisher, loss surface or plan."""
+"""``spectra plot SOURCE FIGURE``: a figure of a saved report, Fisher, loss surface, plan or training run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 FORMATS = ("png", "pdf", "svg")
 
 _REPORT, _FISHER, _SURFACE = "a result folder", "a Fisher file (.safetensors)", "a loss surface (.npz)"
-_PLAN, _LOG = "a plan (.yaml)", "a log of TempBalance (.jsonl)"
+_PLAN, _LOG, _HISTORY = "a plan (.yaml)", "a log of TempBalance (.jsonl)", "a sample history (.safetensors)"
 _MADE_BY = {
     _REPORT: "spectra analyze MODEL --output DIR",
     _FISHER: "spectra fisher MODEL --data FILE -o fisher.safetensors",
     _SURFACE: "spectra surface MODEL --data FILE --fisher fisher.safetensors -o surface.npz",
     _PLAN: "spectra plan MODEL -o plan.yaml",
     _LOG: "train with TempBalance(model, optimizer, log='tempbalance.jsonl')",
+    _HISTORY: "train with DCSTrainer, which writes sample_weights.safetensors",
 }
 _SOURCES = {
     "esd": _REPORT,
@@ -30,6 +31,7 @@ _SOURCES = {
     "fisher-vs-alpha": _REPORT,
     "loss-surface": _SURFACE,
     "plan": _PLAN,
+    "sample-weights": _HISTORY,
     "tempbalance-trajectory": _LOG,
 }
 FIGURES = tuple(_SOURCES)
@@ -43,6 +45,7 @@ Examples:
   spectra plot report fisher-vs-alpha --fisher fisher.safetensors
   spectra plot surface.npz loss-surface --wide
   spectra plot plan.yaml plan
+  spectra plot run/sample_weights.safetensors sample-weights
   spectra plot tempbalance.jsonl tempbalance-trajectory"""
 
 
@@ -89,10 +92,12 @@ def plot(
     fisher-by-layer         FILE   Fisher score along the model, by kind of layer
     loss-surface            NPZ    loss over two random directions
     plan                    YAML   number of every unit along the model, and its score
+    sample-weights          DCS    weights of samples over a run, and the hardest
     tempbalance-trajectory  JSONL  score and multiplier of every unit over a run
 
     DIR is the result folder of 'spectra analyze MODEL --output DIR', FILE the .safetensors or .json file of 'spectra fisher',
-    NPZ the file of 'spectra surface', YAML the .yaml, .yml or .json file of 'spectra plan', JSONL the log of TempBalance.
+    NPZ the file of 'spectra surface', YAML the .yaml, .yml or .json file of 'spectra plan', DCS the .safetensors file of
+    DCSTrainer, JSONL the log of TempBalance.
     """
     if figure not in FIGURES:
         raise InputError(f"unknown figure '{figure}'.{did_you_mean(figure, FIGURES)} Known: {', '.join(FIGURES)}.")
@@ -122,8 +127,8 @@ def _check_options(figure: str, **options: object) -> None:
 
 def _check_source(figure: str, source: Path) -> None:
     """Refuse a file of the wrong kind by its name; what is in it the readers judge."""
-    kinds = {".safetensors": (_FISHER,), ".json": (_FISHER, _PLAN), ".npz": (_SURFACE,), ".yaml": (_PLAN,), ".yml": (_PLAN,)}
-    kinds[".jsonl"] = (_LOG,)
+    kinds = {".safetensors": (_FISHER, _HISTORY), ".json": (_FISHER, _PLAN), ".npz": (_SURFACE,)}
+    kinds |= {".yaml": (_PLAN,), ".yml": (_PLAN,), ".jsonl": (_LOG,)}
     possible = (_REPORT,) if source.is_dir() else kinds.get(source.suffix, (_REPORT,))
     what = _SOURCES[figure]
     if what not in possible:
@@ -144,6 +149,10 @@ def _drawn(
         from spectra.policies.plan import load_plan
 
         return figures.plan(load_plan(source), wide=wide), _stem(figure, source, usual="plan")
+    if figure == "sample-weights":
+        from spectra.results.sample_history import load_sample_history
+
+        return figures.sample_weights(load_sample_history(source), wide=wide), _stem(figure, source, usual="sample_weights")
     if figure == "tempbalance-trajectory":
         from spectra.results.scale_log import load_scale_log
 

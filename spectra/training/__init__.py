@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spectra.training.dcs.config import DCSConfig
+    from spectra.training.dcs.trainer import DCSTrainer
     from spectra.training.drop_sites import apply_rates
     from spectra.training.gaussian import GaussianDropout, apply_gaussian, gaussian_dropout
     from spectra.training.guided_dropout import GuidedDropout, GuidedDropoutCallback
@@ -29,6 +31,9 @@ __all__ = [
     "build_parameter_groups",
     "parameter_units",
     "split_parameter_groups",
+    # a student that corrects itself by its teacher
+    "DCSConfig",
+    "DCSTrainer",
     # a penalty to compare them with
     "SpectralNormPenalty",
     "spectral_norm_gradient",
@@ -50,6 +55,8 @@ _HOME = {
     "TempBalanceCallback": "spectra.training.tempbalance_callback",
     "TempBalanceConfig": "spectra.training.tempbalance_config",
     "split_by_policy": "spectra.training.tempbalance_callback",
+    "DCSConfig": "spectra.training.dcs.config",
+    "DCSTrainer": "spectra.training.dcs.trainer",
     "SpectralNormPenalty": "spectra.training.spectral_norm",
     "spectral_norm_gradient": "spectra.training.spectral_norm",
     "OptimizerScale": "spectra.training.lr_scale",

@@ -1,5 +1,6 @@
 """``spectra plot``, as a user types it."""
 
+import json
 import math
 import shutil
 import subprocess
@@ -13,10 +14,11 @@ import spectra
 from spectra.results.fisher import Aggregate, Fisher, FisherInfo, FisherTensor
 from spectra.results.scale_log import ScaleLog, ScaleLogHeader, ScaleRecord
 from spectra.results.surface import LossSurface, SurfaceInfo, SurfaceRegion
+from tests.histories import tiny_history
 from tests.models import small_weights
 from tests.policies.plans import tiny_plan
 
-FIGURES = "esd, alpha-by-depth, fisher-by-layer, fisher-vs-alpha, loss-surface, plan, tempbalance-trajectory"
+FIGURES = "esd, alpha-by-depth, fisher-by-layer, fisher-vs-alpha, loss-surface, plan, sample-weights, tempbalance-trajectory"
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-1.", "svg": b"<?xml"}
 
 
@@ -92,15 +94,6 @@ def test_drawing_twice_gives_the_same_bytes(run, folder, tmp_path, figure):
     run(folder, figure, "--output", tmp_path / "b")
     first, second = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in "ab")
     assert len(first) == 3
-    assert first == second
-
-
-def test_another_process_draws_the_same_bytes(run, folder, tmp_path):
-    run(folder, "alpha-by-depth", "--output", tmp_path / "a")
-    command = [sys.executable, "-m", "spectra", "plot", str(folder), "alpha-by-depth", "--output", str(tmp_path / "b")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    first, second = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in "ab")
     assert first == second
 
 
@@ -256,17 +249,34 @@ def test_json_that_is_no_plan_is_one_line(refused, fisher):
     )
 
 
-@pytest.mark.parametrize("figure", ["fisher-by-layer", "fisher-vs-alpha", "loss-surface"])
-def test_another_process_draws_these_to_the_same_bytes(run, folder, fisher, surface, tmp_path, figure):
-    arguments = {"fisher-by-layer": [fisher], "fisher-vs-alpha": [folder, "--fisher", fisher], "loss-surface": [surface]}
-    source, *options = map(str, arguments[figure])
-    formats = ["--format", "pdf,svg"]
-    run(source, figure, *options, *formats, "--output", tmp_path / "a")
-    command = [sys.executable, "-m", "spectra", "plot", source, figure, *options, *formats, "--output", str(tmp_path / "b")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+DRAW_ALL = """
+import json, sys
+from spectra.cli.main import main
+sys.exit(max(main(["plot", *command]) for command in json.loads(sys.argv[1])))
+"""
+
+
+def test_another_process_draws_the_same_bytes(run, folder, fisher, surface, tmp_path):
+    vector = ["--format", "pdf,svg"]
+    sources = {
+        "alpha-by-depth": [folder],
+        "fisher-by-layer": [fisher, *vector],
+        "fisher-vs-alpha": [folder, "--fisher", fisher, *vector],
+        "loss-surface": [surface, *vector],
+    }
+    commands = {
+        place: [[*map(str, given), figure, "--output", str(tmp_path / place / figure)] for figure, given in sources.items()]
+        for place in ("here", "there")
+    }
+    for command in commands["here"]:
+        assert run(*command)[0] == 0
+    arguments = [sys.executable, "-c", DRAW_ALL, json.dumps(commands["there"])]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    first, second = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in "ab")
-    assert first == second
+    for figure in sources:
+        first, second = ({f.name: f.read_bytes() for f in (tmp_path / place / figure).iterdir()} for place in commands)
+        assert first
+        assert first == second, figure
 
 
 MADE_BY = {
@@ -274,6 +284,7 @@ MADE_BY = {
     "a Fisher file (.safetensors)": "spectra fisher MODEL --data FILE -o fisher.safetensors",
     "a loss surface (.npz)": "spectra surface MODEL --data FILE --fisher fisher.safetensors -o surface.npz",
     "a plan (.yaml)": "spectra plan MODEL -o plan.yaml",
+    "a sample history (.safetensors)": "train with DCSTrainer, which writes sample_weights.safetensors",
 }
 
 
@@ -286,6 +297,7 @@ MADE_BY = {
         ("fisher-by-layer", "a Fisher file (.safetensors)", ("folder", "surface")),
         ("loss-surface", "a loss surface (.npz)", ("folder", "fisher", "planned")),
         ("plan", "a plan (.yaml)", ("folder", "fisher", "surface")),
+        ("sample-weights", "a sample history (.safetensors)", ("folder", "surface", "planned")),
     ],
 )
 def test_the_wrong_source_is_one_line_that_says_which_one_the_figure_wants(refused, request, figure, what, wrong):
@@ -356,3 +368,18 @@ def test_a_log_of_tempbalance_is_drawn_while_it_is_written(run, tmp_path, name, 
     assert code == 0
     assert "line 5 is no record" in err
     assert (tmp_path / "figures" / f"{stem}.png").read_bytes().startswith(MAGIC["png"])
+
+
+@pytest.mark.parametrize(("name", "stem"), [("sample_weights", "sample-weights"), ("run", "sample-weights-run")])
+def test_sample_weights_are_drawn_beside_their_file(run, tmp_path, name, stem):
+    tiny_history().save(tmp_path / f"{name}.safetensors")
+    code, out, err = run(tmp_path / f"{name}.safetensors", "sample-weights", "--format", "svg")
+    assert (code, out, err) == (0, f"{tmp_path}/figures/{stem}.svg\n", "")
+    assert "hardest of 4 samples" in (tmp_path / "figures" / f"{stem}.svg").read_text()
+
+
+def test_a_fisher_has_no_sample_weights_and_sample_weights_no_fisher(refused, fisher, tmp_path):
+    tiny_history().save(tmp_path / "history.safetensors")
+    assert refused(fisher, "sample-weights").startswith(f"'{fisher}' is no sample history, or a damaged one")
+    assert str(tmp_path / "history") in refused(tmp_path / "history.safetensors", "fisher-by-layer")
+    assert "there is no sample history at" in refused(tmp_path / "none.safetensors", "sample-weights")

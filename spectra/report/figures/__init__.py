@@ -7,6 +7,7 @@ from spectra.report.figures.fisher_vs_alpha import fisher_vs_alpha
 from spectra.report.figures.layer_pairs import LayerPair, pair_layers
 from spectra.report.figures.loss_surface import loss_surface
 from spectra.report.figures.plan import plan
+from spectra.report.figures.sample_weights import sample_weights
 from spectra.report.figures.style import write
 from spectra.report.figures.tempbalance_trajectory import tempbalance_trajectory
 
@@ -20,7 +21,7 @@ __all__ = [
     # of a plan
     "plan",
     # of a training run
-    "tempbalance_trajectory",
+    "sample_weights", "tempbalance_trajectory",
     # files
     "write",
 ]  # fmt: skip
