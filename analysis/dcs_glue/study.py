@@ -21,8 +21,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,46 +32,31 @@ from analysis.dcs_glue.protocol import FULL, QUICK, Cell, Protocol, final_cells,
 from analysis.dcs_glue.summary import results_of
 from analysis.dcs_glue.tables import update
 from analysis.dcs_glue.training import run
+from analysis.resumable_runs import completed, finished
 
 HERE = Path(__file__).parent
 RUNS = "runs.jsonl"
 
-Found = dict[Cell, dict[str, Any]]
+
+def cell_of(row: dict[str, Any]) -> Cell:
+    """Return the cell that a line is of."""
+    given = {field.name: row[field.name] for field in fields(Cell)}
+    return Cell(**given | {"arms": tuple(row["arms"])})
 
 
-def finished(file: Path) -> Found:
-    """Read the cells that are done; a line that a crash cut off is none."""
-    found: Found = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        given = {field.name: row[field.name] for field in fields(Cell)}
-        found[Cell(**given | {"arms": tuple(row["arms"])})] = row
-    return found
-
-
-def completed(cells: Iterable[Cell], found: Found, data: Path, file: Path, pool: Executor) -> None:
-    """Do the cells that are missing, and write each down as soon as it is done."""
-    started = {pool.submit(run, each, data): each for each in cells if each not in found}
-    for number, future in enumerate(as_completed(started), 1):
-        cell, row = started[future], future.result()
-        found[cell] = row
-        with file.open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps(row, allow_nan=False) + "\n")
-        accuracies = ", ".join(f"{arm} {of['accuracy']:.3f}" for arm, of in row["models"].items())
-        about = f"{cell.task}, {cell.condition}, lr {cell.learning_rate:.2g}, seed {cell.seed}"
-        sys.stderr.write(f"{number}/{len(started)}: {about}: {accuracies}\n")
+def about(cell: Cell, row: dict[str, Any]) -> str:
+    """Say what a cell has given."""
+    accuracies = ", ".join(f"{arm} {of['accuracy']:.3f}" for arm, of in row["models"].items())
+    return f"{cell.task}, {cell.condition}, lr {cell.learning_rate:.2g}, seed {cell.seed}: {accuracies}"
 
 
 def study(protocol: Protocol, data: Path, folder: Path) -> dict[str, Any]:
     """Tune, then compare."""
     file = folder / RUNS
-    found = finished(file)
+    found = finished(file, cell_of)
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        completed(tuning_cells(protocol), found, data, file, pool)
-        completed(final_cells(protocol, found), found, data, file, pool)
+        completed(tuning_cells(protocol), found, file, pool, run, data, about=about)
+        completed(final_cells(protocol, found), found, file, pool, run, data, about=about)
     return results_of(protocol, found)
 
 

@@ -20,13 +20,13 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from analysis.resumable_runs import completed, finished
 from analysis.tempbalance_low_data.figure import draw
 from analysis.tempbalance_low_data.protocol import FULL, QUICK, Protocol, balanced_runs, coarse_runs, final_runs, finer_runs
 from analysis.tempbalance_low_data.summary import results_of
@@ -36,41 +36,26 @@ from analysis.tempbalance_low_data.training import Run, run
 HERE = Path(__file__).parent
 RUNS = "runs.jsonl"
 
-Found = dict[Run, dict[str, Any]]
+
+def run_of(row: dict[str, Any]) -> Run:
+    """Return the run that a line is of."""
+    return Run(**{field.name: row[field.name] for field in fields(Run)})
 
 
-def finished(file: Path) -> Found:
-    """Read the runs that are done; a line that a crash cut off is none."""
-    found: Found = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        found[Run(**{field.name: row[field.name] for field in fields(Run)})] = row
-    return found
-
-
-def completed(runs: Iterable[Run], found: Found, data: Path, file: Path, pool: Executor) -> None:
-    """Do the runs that are missing, the longest first, and write each down as soon as it is done."""
-    missing = sorted((each for each in runs if each not in found), key=lambda each: -each.num_steps)
-    started = {pool.submit(run, each, data): each for each in missing}
-    for number, future in enumerate(as_completed(started), 1):
-        what, row = started[future], future.result()
-        found[what] = row
-        with file.open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps(row, allow_nan=False) + "\n")
-        about = f"{what.task} {what.size} {what.arm} lr {what.learning_rate:.2g} s {what.strength:g} seed {what.seed}"
-        sys.stderr.write(f"{number}/{len(started)}: {about}: {row['accuracy']:.3f} ({row['seconds']:.0f} s)\n")
+def about(what: Run, row: dict[str, Any]) -> str:
+    """Say what a run has given."""
+    settings = f"{what.task} {what.size} {what.arm} lr {what.learning_rate:.2g} s {what.strength:g} seed {what.seed}"
+    return f"{settings}: {row['accuracy']:.3f} ({row['seconds']:.0f} s)"
 
 
 def study(protocol: Protocol, data: Path, folder: Path) -> dict[str, Any]:
     """Tune, then compare; each stage needs the results of the one before it."""
     file = folder / RUNS
-    found = finished(file)
+    found = finished(file, run_of)
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         for stage in (coarse_runs, lambda p, f: [*finer_runs(p, f), *balanced_runs(p, f)], final_runs):
-            completed(stage(protocol, found), found, data, file, pool)
+            longest_first = sorted(stage(protocol, found), key=lambda each: -each.num_steps)
+            completed(longest_first, found, file, pool, run, data, about=about)
     return results_of(protocol, found)
 
 

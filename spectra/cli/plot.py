@@ -133,6 +133,13 @@ def _check_source(figure: str, source: Path) -> None:
     what = _SOURCES[figure]
     if what not in possible:
         raise InputError(f"'{figure}' is drawn from {what}, and '{source}' is none. Make one: {_MADE_BY[what]}")
+    if what == _FISHER and source.suffix == ".safetensors":
+        from spectra.results.sample_history import is_sample_history
+
+        if is_sample_history(source):
+            raise InputError(
+                f"'{figure}' is drawn from {what}, and '{source}' is a sample history. Draw 'sample-weights' of it."
+            )
 
 
 def _drawn(

@@ -251,6 +251,24 @@ def load_sample_history(path: str | os.PathLike[str]) -> SampleHistory:
         raise ResultsError(f"'{file}' is damaged ({error}). {_AGAIN}") from error
 
 
+def is_sample_history(path: str | os.PathLike[str]) -> bool:
+    """Tell a sample history from other safetensors files, without reading its arrays.
+
+    Args:
+        path: Any file.
+
+    Returns:
+        ``False`` also if it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as opened:
+            return _HEADER in (opened.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def _checked(path: str | os.PathLike[str]) -> Path:
     file = Path(path).expanduser()
     if file.suffix != ".safetensors":

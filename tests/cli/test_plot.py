@@ -381,5 +381,6 @@ def test_sample_weights_are_drawn_beside_their_file(run, tmp_path, name, stem):
 def test_a_fisher_has_no_sample_weights_and_sample_weights_no_fisher(refused, fisher, tmp_path):
     tiny_history().save(tmp_path / "history.safetensors")
     assert refused(fisher, "sample-weights").startswith(f"'{fisher}' is no sample history, or a damaged one")
-    assert str(tmp_path / "history") in refused(tmp_path / "history.safetensors", "fisher-by-layer")
+    # Not: make the missing file of a Fisher under this name.
+    assert "is a sample history. Draw 'sample-weights' of it." in refused(tmp_path / "history.safetensors", "fisher-by-layer")
     assert "there is no sample history at" in refused(tmp_path / "none.safetensors", "sample-weights")

@@ -67,7 +67,7 @@ class DCSConfig:
         top_k: Probabilities that are kept of each token.
         weighted_fisher: ``DCSTrainer.fisher`` weights samples as the loss does.
         tempbalance: Balance learning rates too: what :class:`~spectra.training.TempBalanceCallback` takes, such as
-            ``{"policy": "recommended"}``.
+            ``{"policy": "recommended"}``; or the name of a preset.
         guided_dropout: Drop probabilities too: what :class:`~spectra.training.GuidedDropout` takes, such as a plan's file.
 
     Raises:
@@ -101,9 +101,12 @@ class DCSConfig:
 
     def __post_init__(self) -> None:
         faults = list(_faults(self))
+        try:
+            self.rule(num_classes=2)
+        except InputError as error:
+            faults.append(str(error).removesuffix("."))
         if faults:
             raise InputError(f"DCSConfig: {'; '.join(faults)}.")
-        self.rule(num_classes=2)
 
     def rule(self, num_classes: int | None) -> BoostingRule:
         """Return what changes weights.

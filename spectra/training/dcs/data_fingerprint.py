@@ -13,7 +13,7 @@ from torch import Tensor
 from spectra.errors import InputError
 from spectra.training.dcs.indexed import INDEX, IndexedDataset, check_places
 
-_LABELS = ("labels", "label", "label_ids")
+LABELS = ("labels", "label", "label_ids")
 _SPREAD = 61  # with the first, the middle and the last sample at most 64: our choice
 
 
@@ -36,25 +36,41 @@ def dataset_fingerprint(dataset: Any) -> str:
     check_places(dataset)
     length = len(dataset)
     digest = hashlib.sha256(f"{length} samples".encode())
-    for place in sorted({0, length // 2, length - 1, *(k * length // _SPREAD for k in range(_SPREAD))}):
+    for place in looked_at(length):
         item = dataset[place]
         kept = {key: value for key, value in item.items() if key != INDEX} if isinstance(item, Mapping) else item
         _add(digest, kept, f"sample {place}")
-    labels = _all_labels(dataset.dataset if isinstance(dataset, IndexedDataset) else dataset)
+    labels = all_labels(dataset.dataset if isinstance(dataset, IndexedDataset) else dataset)
     if labels is not None:
         _add(digest, labels, "labels")
     return digest.hexdigest()
 
 
-def _all_labels(dataset: Any) -> Any:
-    """Read all labels if that is cheap: nothing is decoded, and there is one number or text for each sample."""
+def looked_at(length: int) -> list[int]:
+    """Return the places of up to 64 samples: the first, the middle, the last and others evenly between.
+
+    Args:
+        length: Of the data set, above 0.
+    """
+    return sorted({0, length // 2, length - 1, *(k * length // _SPREAD for k in range(_SPREAD))})
+
+
+def all_labels(dataset: Any) -> Any:
+    """Read all labels if that is cheap: nothing is decoded, and there is one number or text for each sample.
+
+    Args:
+        dataset: A list, one of Hugging Face's, or any other.
+
+    Returns:
+        A list; ``None`` where they are not at hand.
+    """
     if isinstance(dataset, list | tuple):
         first = dataset[0] if isinstance(dataset[0], Mapping) else {}
-        columns = [[item.get(name) for item in dataset] for name in _LABELS if name in first]
+        columns = [[item.get(name) for item in dataset] for name in LABELS if name in first]
     else:
         is_plain = getattr(dataset, "_format_type", "custom") != "custom"  # no function between the table and the reader
         names = (getattr(dataset, "column_names", None) or ()) if is_plain else ()
-        columns = [list(dataset[name]) for name in _LABELS if name in names]
+        columns = [list(dataset[name]) for name in LABELS if name in names]
     return next((column for column in columns if all(np.ndim(label) == 0 for label in column)), None)
 
 

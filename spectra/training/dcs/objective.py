@@ -99,9 +99,9 @@ def objective_for(
     """
     task = _task(model)
     if task in _TOKEN_TASKS:
-        _refuse(config, task, ("token", "label"))
-        if sample_loss is not None or config.discordance == "label":
-            raise InputError(f"{task}: sample_loss= and discordance='label' are for classifiers. Leave them out.")
+        _refuse(config, task, ("token",))
+        if sample_loss is not None:
+            raise InputError(f"sample_loss: it is not for the task {task!r} of this model. Leave it out.")
         return Tokens(config, task == "causal-lm", label_smoothing)
     if task == "regression":
         _refuse(config, task, ("r2",))
@@ -242,5 +242,6 @@ def _per_sample(losses: Tensor, logits: Tensor) -> Tensor:
 def _refuse(config: DCSConfig, task: str, known: tuple[str, ...]) -> None:
     if config.discordance is not None and config.discordance not in known:
         raise InputError(
-            f"discordance: {config.discordance!r} is not for the task {task!r} of this model. Known there: {', '.join(known)}."
+            f"discordance: {config.discordance!r} ('label' is what label-boosting sets) is not for the task {task!r} of this "
+            f"model. Known there: {', '.join(known)}."
         )

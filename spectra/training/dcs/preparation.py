@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
+import sys
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from spectra.errors import InputError, ResultsError
 from spectra.fisher.tasks import task_of
@@ -77,6 +80,7 @@ def prepare_answers(
     wanted = _wanted(trainer, dataset, saved, form)
     found = None if form == "off" or wanted is None else _opened(path, form, wanted)
     if found is not None:
+        say(trainer, f"the teacher's answers are in {path}")
         return found, wanted or {}
     if saved is not None and form != "off" and wanted is not None:
         raise ResultsError(
@@ -91,11 +95,23 @@ def prepare_answers(
             _refuse_another_teacher(wanted, saved)
             found = _opened(path, form, wanted)
         if found is None:
+            say(trainer, f"asking the teacher about {len(trainer.train_dataset)} samples")
             _write(trainer, teacher, path, form, wanted)
             found = _opened(path, form, wanted)
     if found is None:
         raise ResultsError(f"'{path}': the teacher's answers cannot be read on this machine. Use a folder that all share.")
     return found, wanted
+
+
+def say(trainer: Any, what: str) -> None:
+    """Tell what is going on, where progress is shown: a run has several trainings and passes.
+
+    Args:
+        trainer: Which shows progress or does not.
+        what: In a few words.
+    """
+    if trainer.is_world_process_zero() and not trainer.args.disable_tqdm:
+        sys.stderr.write(f"DCS: {what}\n")
 
 
 def _form(trainer: Any) -> str:
@@ -234,17 +250,26 @@ def _finetuned(trainer: Any, wanted: Mapping[str, str] | None, *, goes_on: bool,
         nested = _nested(trainer, model)
         folder = Path(nested.args.output_dir)
         unfinished = _unfinished(folder, wanted)
+        say(trainer, f"training the teacher, in {folder}")
         nested.train(resume_from_checkpoint=unfinished if goes_on else None)
         if nested.args.save_strategy != "no":
             nested.save_model(str(folder))
         nested.accelerator.free_memory()
         inside = nested.accelerator.unwrap_model(nested.model, keep_fp32_wrapper=False)
         teacher = Teacher(inside) if is_copy or not stays else kept_copy(inside)
-        del nested
         if not stays:
             yield teacher
+        _remove_checkpoints(folder, nested)
     if stays:
         yield teacher
+
+
+def _remove_checkpoints(folder: Path, nested: Any) -> None:
+    """Remove what only an unfinished teacher needs, optimizer states for the most part: its weights are in the folder."""
+    nested.accelerator.wait_for_everyone()
+    if nested.args.should_save:
+        for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _unfinished(folder: Path, wanted: Mapping[str, str] | None) -> str | None:

@@ -70,4 +70,5 @@ def _predictions(answers: Any, kind: str) -> NDArray[Any] | None:
 
 def _class_names(model: Any) -> tuple[str, ...]:
     names = getattr(getattr(without_peft(model), "config", None), "id2label", None) or {}
-    return tuple(str(names[index]) for index in sorted(names))
+    found = tuple(str(names[index]) for index in sorted(names))
+    return () if all(name.startswith("LABEL_") for name in found) else found  # transformers' own say no more than numbers

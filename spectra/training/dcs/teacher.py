@@ -124,7 +124,7 @@ def load_teacher(path: str | os.PathLike[str], student: Any) -> Teacher:
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise InputError(f"teacher: there is no folder '{path}'. Give a saved model, a model, or 'finetune'.")
+        raise InputError(f"teacher: there is no folder '{path}'. Give a model, its folder (no name of a hub), or 'finetune'.")
     if is_peft(student):
         inside = folder / ADAPTER if (folder / ADAPTER).is_dir() else folder
         if not (inside / "adapter_config.json").is_file():
@@ -134,6 +134,10 @@ def load_teacher(path: str | os.PathLike[str], student: Any) -> Teacher:
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise InputError(f"teacher: cannot load '{folder}': {_first_line(error)}") from error
         return Teacher(student, ADAPTER)
+    if not (folder / "config.json").is_file():
+        models = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        hint = f" Give one inside: {', '.join(models[:4])}." if models else " Give the folder of a saved model."
+        raise InputError(f"teacher: '{folder}' holds no model.{hint}")
     make = getattr(type(student), "from_pretrained", None)
     if make is None:
         raise InputError(f"teacher: a {type(student).__name__} cannot be loaded by path. Pass the teacher itself.")

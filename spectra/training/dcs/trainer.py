@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ from spectra.training.dcs.config import DCSConfig, dcs_config
 from spectra.training.dcs.data_fingerprint import dataset_fingerprint
 from spectra.training.dcs.gathering import Records, check_equal, divide_again, gather_records
 from spectra.training.dcs.indexed import INDEX, IndexCollator, IndexedDataset, take_index
+from spectra.training.dcs.label_checks import check_labels
 from spectra.training.dcs.losses import weighted_mean
 from spectra.training.dcs.objective import Judged, Objective, SampleLoss, inputs_of, objective_for
-from spectra.training.dcs.preparation import prepare_answers
+from spectra.training.dcs.preparation import prepare_answers, say
 from spectra.training.dcs.randomness import kept_randomness
 from spectra.training.dcs.report import sample_history
 from spectra.training.dcs.sample_weights import SampleWeights
@@ -52,13 +53,13 @@ class DCSTrainer(Trainer):
         trainer.train()
         trainer.report().to_csv("suspects.csv", num=100, by="mean_loss")
 
-    ``train`` first makes the teacher, a copy of the model that is fine-tuned by the same arguments with another seed, and keeps
-    its answers in ``output_dir``; then the student starts from the model as it was passed. Random numbers are those of a run
+    ``train`` first makes the teacher: the model is fine-tuned by the same arguments with another seed, its answers are kept in
+    ``output_dir``, and it is put back; then the student starts from the model as it was passed. Random numbers are those of a run
     without a teacher: with ``config="plain"`` it is that of a plain ``Trainer``.
 
     Args:
-        model: The student: a transformers model, with or without adapters of peft. With adapters, the teacher is a second
-            adapter over the same base; under FSDP and DeepSpeed a copy.
+        model: The student: a transformers model, with or without adapters of peft. A teacher that stays in memory is
+            a second adapter over the same base then; under FSDP and DeepSpeed a copy.
         args: A ``TrainingArguments``.
         config: Options: a :class:`~spectra.training.dcs.DCSConfig`, options by name, or the name of the method or of
             a baseline: ``"dcs"``, ``"plain"``, ``"uniform"``, ``"label-boosting"``, ``"literal-adaboost"``.
@@ -93,12 +94,11 @@ class DCSTrainer(Trainer):
     ) -> None:
         self.config = dcs_config(config)
         self.has_own_optimizers = any(one is not None for one in options.get("optimizers", ()))
+        refuse_arguments(args, options)
         if self.config.generations > 1 and teacher != "finetune":
             raise InputError("generations: the first teacher of several is trained here. Leave teacher= out.")
         if not isinstance(teacher, str | os.PathLike | nn.Module):
             raise InputError(f"teacher: expected 'finetune', a model or its folder, got {teacher!r}.")
-        if options.get("compute_loss_func") is not None:
-            raise InputError("compute_loss_func: it is for whole batches. Pass sample_loss=, one loss for each sample.")
         if options.get("train_dataset") is not None:
             options["train_dataset"] = IndexedDataset(options["train_dataset"])
         super().__init__(model, args, **options)
@@ -140,6 +140,8 @@ class DCSTrainer(Trainer):
         if self.config.mode == "sample" and self.accelerator.num_processes > 1:
             raise InputError("mode: 'sample' is for one process. Use 'weight' here.")
         self._fingerprint = self._fingerprint_of_data()
+        with kept_randomness(self.args.device):
+            check_labels(self.train_dataset.dataset, self.objective.kind, self._known_classes())
         checkpoint = self._checkpoint(resume_from_checkpoint)
         saved = None if checkpoint is None else load_state(checkpoint, self._fingerprint, self.config.to_dict())
         if saved is not None or self._answered != self._fingerprint:  # else train() was called before
@@ -152,6 +154,8 @@ class DCSTrainer(Trainer):
             self._weights.load_state_dict(saved.weights)
         self._renew_factors()
         self._looked.clear()
+        if self._answers is not None:
+            say(self, "training the student")
         return super().train(None if checkpoint is None else str(checkpoint), *arguments, **options)
 
     def compute_loss(
@@ -224,7 +228,8 @@ class DCSTrainer(Trainer):
         """Estimate the Fisher information of the student on its training data.
 
         Args:
-            **options: As for ``spectra.fisher``. With ``weighted_fisher`` samples count as in the loss, else all alike.
+            **options: As for ``spectra.fisher``, such as ``kind``, ``include`` and ``keep``. With ``weighted_fisher`` samples
+                count as in the loss, else all alike.
 
         Returns:
             A ``spectra.Fisher``.
@@ -420,18 +425,22 @@ class DCSTrainer(Trainer):
         return f"{len(self.train_dataset)} samples, drawn anew at each look"
 
     def _num_classes(self) -> int:
-        config = getattr(without_peft(self.model), "config", None)
-        number = getattr(config, "num_labels", None) or getattr(getattr(self._answers, "table", None), "num_outputs", None)
+        number = self._known_classes() or getattr(getattr(self._answers, "table", None), "num_outputs", None)
         if number is None:
             if self.config.changes_weights:
                 raise InputError("the model does not say how many classes it knows. Set model.config.num_labels.")
             number = 2
         return int(number)
 
+    def _known_classes(self) -> int | None:
+        return getattr(getattr(without_peft(self.model), "config", None), "num_labels", None)
+
     def _checkpoint(self, resume: str | bool | None) -> Path | None:
         if not resume:
             return None
         if resume is not True:
+            if not Path(resume).is_dir():
+                raise ResultsError(f"'{resume}': there is no such checkpoint. Give its folder, or True for the last one.")
             return Path(resume)
         folder = Path(self.args.output_dir)
         found = last_checkpoint(folder)
@@ -488,7 +497,8 @@ class DCSTrainer(Trainer):
         if self.config.tempbalance is not None:
             from spectra.training.tempbalance_callback import TempBalanceCallback
 
-            TempBalanceCallback(self.config.tempbalance).attach(self)
+            options = self.config.tempbalance
+            TempBalanceCallback({"policy": options} if isinstance(options, str) else options).attach(self)
         if self.config.guided_dropout is not None:
             from spectra.training.guided_dropout import GuidedDropoutCallback
 
@@ -535,6 +545,26 @@ class _Weighed:
             if self.weights is not None:
                 batch["sample_weight"] = torch.from_numpy(self.weights[index.cpu().numpy()])
             yield batch
+
+
+def refuse_arguments(args: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what a ``Trainer`` takes and DCS cannot, and DCS's own options beside it.
+
+    Args:
+        args: Of the trainer.
+        options: By name.
+
+    Raises:
+        InputError: As above.
+    """
+    if options.get("compute_loss_func") is not None:
+        raise InputError("compute_loss_func: it is for whole batches. Pass sample_loss=, one loss for each sample.")
+    own = next((name for name in options if name in {f.name for f in fields(DCSConfig)}), None)
+    if own is not None:
+        raise InputError(f"{own}: it is an option of DCS. Pass config={{{own!r}: {options[own]!r}}}.")
+    packed = next((name for name in ("packing", "padding_free") if getattr(args, name, False)), None)
+    if packed is not None:
+        raise InputError(f"{packed}: a row would hold several samples, and each needs a loss of its own. Turn it off.")
 
 
 def _without_graph(judged: Judged) -> Judged:

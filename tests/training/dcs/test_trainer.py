@@ -1,7 +1,5 @@
 """DCS under a real trainer: what a run does, what it keeps, and how it goes on."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -240,10 +238,18 @@ def test_diagnostics_join_by_configuration(tmp_path):
 
 
 def test_the_best_teacher_is_chosen_on_the_eval_data(tmp_path):
-    run = trainer(tmp_path, {"teacher_select": "best"}, dcs={"eval_dataset": samples(9)}, num_train_epochs=2)
-    run.train()
-    state = json.loads((tmp_path / "teacher" / "checkpoint-18" / "trainer_state.json").read_text())
-    assert state["best_metric"] is not None
+    from transformers import BertForSequenceClassification, Trainer
+
+    def loss(select):
+        folder = tmp_path / select
+        data = {"eval_dataset": samples(9, seed=3)}
+        changes = {"num_train_epochs": 4, "learning_rate": 3e-2, "save_strategy": "epoch"}
+        trainer(folder, {"preset": "uniform", "teacher_select": select}, dcs=data, **changes).train()
+        assert not list((folder / "teacher").glob("checkpoint-*"))  # optimizer states, which only an unfinished teacher needs
+        teacher = BertForSequenceClassification.from_pretrained(folder / "teacher")
+        return Trainer(teacher, arguments(folder), eval_dataset=samples(9, seed=3)).evaluate()["eval_loss"]
+
+    assert loss("best") < loss("last")
 
 
 def test_the_history_is_written_when_checkpoints_are(tmp_path):
@@ -380,6 +386,71 @@ def test_losses_are_logged_in_the_steps_of_rounds_too(tmp_path):
 
 
 class TestBadInput:
+    @pytest.mark.parametrize(
+        ("label", "message"),
+        [
+            ("pos", "sample 3 has the label 'pos', which is text"),
+            (float("nan"), "sample 3 has the label nan, which is not finite"),
+            (0.5, "sample 3 has the label 0.5, a fraction"),
+            (2, "sample 3 has the label 2, and the model knows the classes 0 to 1"),
+            (-1, "sample 3 has the label -1"),
+        ],
+    )
+    def test_labels_that_cannot_be_are_refused_before_anything_is_trained(self, tmp_path, label, message):
+        data = samples(9)
+        data[3] = {**data[3], "labels": label}
+        run = trainer(tmp_path, data=data)
+        with pytest.raises(InputError, match=message):
+            run.train()
+        assert not (tmp_path / "teacher").exists()
+
+    def test_texts_without_any_label_are_refused(self, tmp_path):
+        data = [{**one, "labels": torch.full((6,), -100)} for one in sentences()]
+        with pytest.raises(InputError, match="none of 24 samples.*-100"):
+            trainer(tmp_path, model=gpt2(), data=data).train()
+
+    def test_a_run_does_not_go_on_with_other_options(self, tmp_path):
+        changes = {"save_strategy": "epoch", "num_train_epochs": 1}
+        trainer(tmp_path, {"tau": 2.0}, **changes).train()
+        with pytest.raises(ResultsError, match="began with tau = 2.0, and is to go on with 4.0"):
+            trainer(tmp_path, {"tau": 4.0}, **changes).train(resume_from_checkpoint=True)
+
+    def test_there_must_be_something_to_go_on_from(self, tmp_path):
+        with pytest.raises(ResultsError, match="no checkpoint to go on from"):
+            trainer(tmp_path).train(resume_from_checkpoint=True)
+        with pytest.raises(ResultsError, match="there is no such checkpoint"):
+            trainer(tmp_path).train(resume_from_checkpoint=str(tmp_path / "nowhere"))
+
+    def test_options_in_the_wrong_place_are_named(self, tmp_path):
+        with pytest.raises(InputError, match=r"lam: it is an option of DCS. Pass config=\{'lam': 0.3\}"):
+            trainer(tmp_path, dcs={"lam": 0.3})
+        with pytest.raises(InputError, match="lam: expected.*; eta: expected.*v_max|lam: expected.*eta: expected"):
+            trainer(tmp_path, {"lam": 2, "eta": -1})
+
+    @pytest.mark.parametrize(
+        ("teacher", "message"),
+        [(None, "expected 'finetune'"), ("nope", "there is no folder"), (".", "holds no model")],
+    )
+    def test_a_teacher_that_is_none_is_refused(self, tmp_path, teacher, message, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(InputError, match=message):
+            trainer(tmp_path / "run", dcs={"teacher": teacher}).train()
+
+    def test_generations_start_with_a_teacher_of_their_own(self, tmp_path):
+        with pytest.raises(InputError, match="generations: the first teacher of several is trained here"):
+            trainer(tmp_path, {"generations": 2}, dcs={"teacher": bert(1)})
+
+    def test_packed_rows_are_refused(self, tmp_path):
+        from transformers import TrainingArguments
+
+        class Packing(TrainingArguments):
+            packing = True
+
+        from spectra.training.dcs import DCSTrainer
+
+        with pytest.raises(InputError, match="packing: a row would hold several samples"):
+            DCSTrainer(bert(), Packing(str(tmp_path), report_to=[]), train_dataset=samples())
+
     def test_data_that_are_drawn_anew_have_no_cached_teacher(self, tmp_path):
         class Noisy(torch.utils.data.Dataset):
             def __len__(self):
