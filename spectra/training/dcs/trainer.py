@@ -54,8 +54,8 @@ class DCSTrainer(Trainer):
         trainer.report().to_csv("suspects.csv", num=100, by="mean_loss")
 
     ``train`` first makes the teacher: the model is fine-tuned by the same arguments with another seed, its answers are kept in
-    ``output_dir``, and it is put back; then the student starts from the model as it was passed. Random numbers are those of a run
-    without a teacher: with ``config="plain"`` it is that of a plain ``Trainer``.
+    ``output_dir``, and it is put back; then the student starts from the model as it was passed. Random numbers are those of a
+    run without a teacher: with ``config="plain"`` it is that of a plain ``Trainer``.
 
     Args:
         model: The student: a transformers model, with or without adapters of peft. A teacher that stays in memory is
