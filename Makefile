@@ -18,8 +18,9 @@ demo: $(VENV)/demo ## Install, analyse a small real model, draw figures: ./demo-
 	$(BIN)/spectra plot demo-report esd
 	@echo "Look at demo-report/: layers.csv, report.json and figures/"
 
+# One thread for each of the two workers: more of them wait for each other, and tests take twice as long.
 test: $(VENV)/test ## Install and run the whole test suite
-	SPECTRA_REQUIRE_OPTIONAL=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	SPECTRA_REQUIRE_OPTIONAL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(VENV)/lint ## Check style, docstrings and types
 	$(BIN)/ruff check .
