@@ -179,6 +179,26 @@ def dcs_config(config: DCSConfig | str | Mapping[str, Any] | None = None, **chan
     return DCSConfig(**{**PRESETS[preset], **_known(given), **_known(changes)})
 
 
+def refuse_arguments(args: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what a ``Trainer`` takes and DCS cannot, and DCS's own options beside it.
+
+    Args:
+        args: Of the trainer.
+        options: By name.
+
+    Raises:
+        InputError: As above.
+    """
+    if options.get("compute_loss_func") is not None:
+        raise InputError("compute_loss_func: it is for whole batches. Pass sample_loss=, one loss for each sample.")
+    own = next((name for name in options if name in {f.name for f in dataclasses.fields(DCSConfig)}), None)
+    if own is not None:
+        raise InputError(f"{own}: it is an option of DCS. Pass config={{{own!r}: {options[own]!r}}}.")
+    packed = next((name for name in ("packing", "padding_free") if getattr(args, name, False)), None)
+    if packed is not None:
+        raise InputError(f"{packed}: a row would hold several samples, and each needs a loss of its own. Turn it off.")
+
+
 def _known(options: Mapping[str, Any]) -> Mapping[str, Any]:
     known = [f.name for f in dataclasses.fields(DCSConfig)]
     unknown = next((name for name in options if name not in known), None)

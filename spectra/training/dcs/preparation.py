@@ -29,6 +29,7 @@ from spectra.training.dcs.answers import (
 )
 from spectra.training.dcs.config import dcs_config
 from spectra.training.dcs.recipe_fingerprint import recipe_fingerprint
+from spectra.training.dcs.sample_pass import every_sample
 from spectra.training.dcs.teacher import (
     Teacher,
     is_peft,
@@ -174,13 +175,13 @@ def _write(trainer: Any, teacher: Teacher, path: Path, form: str, wanted: Mappin
     if form == "top_k":
         shift = getattr(trainer.objective, "shift", False)
         write_all_top_k(
-            path, teacher, trainer.every_sample(), number, wanted,
+            path, teacher, every_sample(trainer), number, wanted,
             shift=shift, tau=trainer.config.tau, number=trainer.config.top_k,
         )  # fmt: skip
         return
     gather = trainer.accelerator.gather
     writes = trainer.accelerator.is_local_main_process
-    write_all_logits(path, teacher, trainer.every_sample(), gather, number, wanted, writes=writes)
+    write_all_logits(path, teacher, every_sample(trainer), gather, number, wanted, writes=writes)
     trainer.accelerator.wait_for_everyone()
 
 

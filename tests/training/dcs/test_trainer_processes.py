@@ -11,6 +11,7 @@ from torch import distributed, multiprocessing
 
 from spectra.errors import InputError
 from spectra.training.dcs.answers import CACHE_FILE
+from spectra.training.dcs.sample_pass import every_sample
 from tests.dcs_runs import arguments, bert, gpt2, parameters, samples, sentences, trainer
 
 pytestmark = [
@@ -249,7 +250,7 @@ def test_every_sample_is_looked_at_whatever_the_loaders_of_training_do(tmp_path)
     options = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True, "dataloader_drop_last": True}
     run = made(tmp_path, "plain", data=samples(33), dcs={"eval_dataset": samples(8)}, **options)
     run.evaluate()
-    seen = [index for index, _, _ in run.every_sample()]
+    seen = [index for index, _, _ in every_sample(run)]
     np.testing.assert_array_equal(torch.cat(seen), np.arange(33))
     assert run.args.dataloader_drop_last
     assert run.args.dataloader_persistent_workers
