@@ -9,15 +9,17 @@ from numpy.typing import ArrayLike
 
 from spectra.results.sample_history import SampleHistory
 
-OURS, REFERENCE = "dcs: weight", "plain: last loss"
-RANKINGS = (OURS, "literal-adaboost: weight", REFERENCE, "plain: mean loss", "teacher: loss")
+OURS = ("dcs: weight", "dcs: mean loss")  # the two orders of the list of hard samples
+REFERENCE = "plain: last loss"
+RANKINGS = (*OURS, "literal-adaboost: weight", REFERENCE, "plain: mean loss", "teacher: loss")
 
 
 def rankings(histories: Mapping[str, SampleHistory], teacher_losses: ArrayLike) -> dict[str, list[int]]:
     """Rank training examples in every way that is compared, the most suspicious first."""
     plain = histories["plain"].losses_by_round  # shape (epochs, N), without dropout, after each epoch
     return {
-        OURS: [sample.index for sample in histories["dcs"].hardest(None)],
+        "dcs: weight": [sample.index for sample in histories["dcs"].hardest(None)],
+        "dcs: mean loss": [sample.index for sample in histories["dcs"].hardest(None, by="mean_loss")],
         "literal-adaboost: weight": [sample.index for sample in histories["literal-adaboost"].hardest(None)],
         REFERENCE: _downwards(plain[-1]),
         # As the area under the margin (arXiv 2001.10528): what is learned late is suspicious, even if it is learned in the end.

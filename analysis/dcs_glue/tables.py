@@ -75,13 +75,12 @@ def _label_errors(results: Results) -> str:
 
 def _verdict(results: Results) -> str:
     rows = (
-        [task, what, _versus(of["difference"][OURS], what), _word(of["difference"][OURS][what])]
+        [task, ranked, what, _versus(of["difference"][ranked], what), _word(of["difference"][ranked][what])]
         for task, of in results["label errors"].items()
+        for ranked in OURS
         for what in ("area", "precision")
     )
-    return table(
-        ["task", "judged by", f"({OURS}) − ({REFERENCE})", f"does DCS find flipped labels better than ({REFERENCE})?"], rows
-    )
+    return table(["task", "list", "judged by", f"list − ({REFERENCE})", "does it find flipped labels better?"], rows)
 
 
 def _tuning(results: Results) -> str:

@@ -27,6 +27,9 @@ _WORDS = {
     "cache": ("auto", "logits", "top_k", "off"),
 }
 
+# What other trainers call an option.
+_OTHER_WORDS = {"temperature": "tau", "alpha": "lam", "lambda_": "lam", "lmbda": "lam"}
+
 
 def _option(default: Any, meaning: str) -> Any:
     return field(default=default, metadata={"meaning": meaning})
@@ -47,8 +50,8 @@ class DCSConfig:
         v_max: Largest weight.
         warmup_rounds: Rounds at the start that change no weight: a fresh head agrees with its teacher by chance only.
         eps_min: A round whose weighted discordance is not above this is skipped.
-        eps_max: A round whose weighted discordance is not below this is skipped. Default: ``1 - 1 / C`` for C classes, 0.5 for
-            regressions.
+        eps_max: A round whose weighted discordance is not below this is skipped. Default, and most that counts: ``1 - 1 / C``
+            for C classes, 0.5 for regressions, where AdaBoost's step would change its sign.
         update_every: ``"epoch"``, or a number of optimizer steps: then only the samples seen since the last update count.
         discordance: How a student's answer is compared: ``argmax``, ``tv`` (total variation), ``teacher_correct``, ``label``
             (needs no teacher), ``r2`` (regressions), ``token`` (language models). Default: the one for the model's task.
@@ -203,7 +206,9 @@ def _known(options: Mapping[str, Any]) -> Mapping[str, Any]:
     known = [f.name for f in dataclasses.fields(DCSConfig)]
     unknown = next((name for name in options if name not in known), None)
     if unknown is not None:
-        raise InputError(f"unknown option {unknown!r}.{did_you_mean(str(unknown), known)} Known: {', '.join(known)}.")
+        meant = _OTHER_WORDS.get(str(unknown))
+        hint = f" Did you mean {meant!r}?" if meant else did_you_mean(str(unknown), known)
+        raise InputError(f"unknown option {unknown!r}.{hint} Known: {', '.join(known)}.")
     return options
 
 
