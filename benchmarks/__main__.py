@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import (
     dcs_step,
+    distill_throughput,
     fisher_pass,
     fit,
     guided_dropout,
@@ -25,8 +26,8 @@ from benchmarks.answers import AnswersDifferError
 from benchmarks.measure import ChildError, use_few_cores
 from benchmarks.table import Comparison, print_table
 
-NAMES = ("imports", "fit", "limit", "whole", "toolbox", "fisher", "dropout", "dcs", "tempbalance", "truncated")
-DEFAULT_NAMES = NAMES[:-1]  # the last one installs an older powerlaw where there is none
+NAMES = ("imports", "fit", "limit", "whole", "toolbox", "fisher", "dropout", "dcs", "tempbalance", "distill", "truncated")
+DEFAULT_NAMES = NAMES[:-2]  # the last but one needs a model, the last one installs an older powerlaw where there is none
 
 
 def main() -> int:
@@ -36,26 +37,30 @@ def main() -> int:
         0, or 1 if answers differ or a measured process failed.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and memory beside the peers.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all but truncated")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all but the last two")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds; medians are compared (default: 5)")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="for distill: folder of a causal language model")
     parser.add_argument("--powerlaw15", metavar="PYTHON", help="interpreter with powerlaw 1.5; default: one of its own")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save all samples")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(NAMES))
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}. Known: {', '.join(NAMES)}.")
+    if "distill" in arguments.names and arguments.model is None:
+        parser.error("distill: say which model writes: --model DIR.")
     if arguments.repeats < 1:
         parser.error(f"--repeats: expected at least 1, got {arguments.repeats}.")
 
     use_few_cores()
     try:
-        return _run(arguments.names or list(DEFAULT_NAMES), arguments.repeats, arguments.json, arguments.powerlaw15)
+        names = arguments.names or list(DEFAULT_NAMES)
+        return _run(names, arguments.repeats, arguments.json, arguments.powerlaw15, arguments.model)
     except (AnswersDifferError, ChildError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
 
 
-def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | None) -> int:
+def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | None, model: Path | None) -> int:
     facts = machine.describe()
     rows: list[Comparison] = []
     lines: list[str] = []
@@ -84,6 +89,8 @@ def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | No
             lines += dcs_lines
         if "tempbalance" in names:
             rows += tempbalance_update.run(repeats)
+        if "distill" in names and model is not None:
+            rows += distill_throughput.run(repeats, model)
         if "truncated" in names:
             rows += truncated.run(repeats, powerlaw15)
     if rows:

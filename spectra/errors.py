@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class SpectraError(Exception):
@@ -31,6 +32,19 @@ class ResultsError(SpectraError):
 
 class MissingPackageError(SpectraError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+class BackendError(SpectraError):
+    """A model or server that writes cannot go on; what it wrote is kept.
+
+    Args:
+        message: What, where and what to do.
+        completions: What did arrive, by its place in the batch.
+    """
+
+    def __init__(self, message: str, completions: Mapping[int, Any] | None = None) -> None:
+        super().__init__(message)
+        self.completions: Mapping[int, Any] = completions or {}
 
 
 class SpectraWarning(UserWarning):

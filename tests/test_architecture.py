@@ -85,6 +85,9 @@ def modules_after(code):
         "import spectra",
         "from spectra.cli.main import main; main(['--help'])",
         "from spectra.cli.main import main; main(['analyze', '--help'])",
+        "from spectra.cli.main import main; main(['distill', '--help'])",
+        "from spectra.cli.main import main; main(['distill', 'evaluate', '--help'])",
+        "import spectra.training.sdft, spectra.results.distill_records, spectra.results.selection_report",
         "from spectra.cli.main import main; main(['fisher', '--help'])",
         "from spectra.cli.main import main; main(['surface', '--help'])",
         "from spectra.cli.main import main; main(['plan', '--help'])",
@@ -92,7 +95,20 @@ def modules_after(code):
         "from spectra.cli.main import main; main(['prune', '--help'])",
         "import spectra; spectra.fisher, spectra.training",
     ],
-    ids=["import", "help", "analyze help", "fisher help", "surface help", "plan help", "plot help", "prune help", "packages"],
+    ids=[
+        "import",
+        "help",
+        "analyze help",
+        "distill help",
+        "evaluate help",
+        "reports of distill",
+        "fisher help",
+        "surface help",
+        "plan help",
+        "plot help",
+        "prune help",
+        "packages",
+    ],
 )
 def test_importing_and_helping_stay_light(code):
     heavy = {"torch", "transformers", "matplotlib", "pandas", "scipy", "numpy", "safetensors", "huggingface_hub"}

@@ -14,8 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md", "docs/weightwatcher.md", "docs/fisher.md", "docs/guided-dropout.md", "docs/tempbalance.md", "docs/plans.md",
-    "docs/pruning.md", "docs/dcs.md",
+    "docs/pruning.md", "docs/dcs.md", "docs/sdft.md",
 ]  # fmt: skip
+FLAGS_OF_OTHERS = ("--local-dir", "--apply_chat_template", "--num_fewshot")  # of `hf download` and `lm_eval`
 MADE = {"make_columns": "columns.md", "make_fisher_columns": "fisher-columns.md"}
 
 
@@ -95,9 +96,9 @@ def test_options_shown_exist(page, capsys):
 def test_flags_named_in_the_text_exist(page, capsys):
     from spectra.cli.main import main
 
-    for command in ("fisher", "surface", "plan", "prune", "plot"):
+    for command in ("fisher", "surface", "plan", "prune", "plot", "distill"):
         main([command, "--help"])
-    known = {"--local-dir", *re.findall(r"--[a-z][\w-]+", capsys.readouterr().out)}  # the first is one of `hf download`
+    known = {*FLAGS_OF_OTHERS, *re.findall(r"--[a-z][\w-]+", capsys.readouterr().out)}
     prose = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`[^`\n]*?(--[a-z][\w-]+)", prose)) <= known
 

@@ -16,6 +16,7 @@ import click
 
 from spectra._version import __version__
 from spectra.cli.analyze import analyze
+from spectra.cli.distill import distill
 from spectra.cli.fisher import fisher
 from spectra.cli.plan import plan
 from spectra.cli.plot import plot
@@ -41,11 +42,13 @@ def app(debug: bool) -> None:
     Try it on a small real model:  spectra analyze demo
     Make a figure of a report:     spectra plot report alpha-by-depth
     Measure the Fisher on texts:   spectra fisher ./my-model --data texts.txt -o fisher.safetensors
+    Rewrite responses for tuning:  spectra distill train.jsonl --model ./my-model --task math -o own-words.jsonl
     Turn either into a plan:       spectra plan ./my-model --policy tempbalance -o plan.yaml
     """
 
 
 app.add_command(analyze)
+app.add_command(distill)
 app.add_command(fisher)
 app.add_command(plan)
 app.add_command(plot)

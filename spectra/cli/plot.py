@@ -1,4 +1,4 @@
-"""``spectra plot SOURCE FIGURE``: a figure of a saved report, Fisher, loss surface, plan or training run."""
+"""``spectra plot SOURCE FIGURE``: a figure of a report, Fisher, loss surface, plan, training run or rewritten data set."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ FORMATS = ("png", "pdf", "svg")
 
 _REPORT, _FISHER, _SURFACE = "a result folder", "a Fisher file (.safetensors)", "a loss surface (.npz)"
 _PLAN, _LOG, _HISTORY = "a plan (.yaml)", "a log of TempBalance (.jsonl)", "a sample history (.safetensors)"
+_REWRITTEN = "the output of 'spectra distill' (.jsonl)"
+_DATA_SHIFT, _MODEL_SHIFT = "a shift of data (.shift.json)", "a shift of a model (.model-shift.json)"
 _MADE_BY = {
     _REPORT: "spectra analyze MODEL --output DIR",
     _FISHER: "spectra fisher MODEL --data FILE -o fisher.safetensors",
@@ -23,15 +25,21 @@ _MADE_BY = {
     _PLAN: "spectra plan MODEL -o plan.yaml",
     _LOG: "train with TempBalance(model, optimizer, log='tempbalance.jsonl')",
     _HISTORY: "train with DCSTrainer, which writes sample_weights.safetensors",
+    _REWRITTEN: "spectra distill DATA --model MODEL --task TASK -o OUT.jsonl",
+    _DATA_SHIFT: "spectra distill shift OUT.jsonl --model MODEL",
+    _MODEL_SHIFT: "spectra distill shift OUT.jsonl --model MODEL --tuned MODEL",
 }
 _SOURCES = {
     "esd": _REPORT,
     "alpha-by-depth": _REPORT,
+    "data-shift": _DATA_SHIFT,
     "fisher-by-layer": _FISHER,
     "fisher-vs-alpha": _REPORT,
     "loss-surface": _SURFACE,
+    "model-shift": _MODEL_SHIFT,
     "plan": _PLAN,
     "sample-weights": _HISTORY,
+    "selection": _REWRITTEN,
     "tempbalance-trajectory": _LOG,
 }
 FIGURES = tuple(_SOURCES)
@@ -46,6 +54,8 @@ Examples:
   spectra plot surface.npz loss-surface --wide
   spectra plot plan.yaml plan
   spectra plot run/sample_weights.safetensors sample-weights
+  spectra plot own-words.jsonl selection
+  spectra plot own-words.shift.json data-shift
   spectra plot tempbalance.jsonl tempbalance-trajectory"""
 
 
@@ -93,11 +103,15 @@ def plot(
     loss-surface            NPZ    loss over two random directions
     plan                    YAML   number of every unit along the model, and its score
     sample-weights          DCS    weights of samples over a run, and the hardest
+    selection               OUT    responses by decision and reason, and how their lengths changed
+    data-shift              JSON   how likely original and rewritten responses are to the model
+    model-shift             JSON   how far each matrix has moved, and its alpha
     tempbalance-trajectory  JSONL  score and multiplier of every unit over a run
 
     DIR is the result folder of 'spectra analyze MODEL --output DIR', FILE the .safetensors or .json file of 'spectra fisher',
     NPZ the file of 'spectra surface', YAML the .yaml, .yml or .json file of 'spectra plan', DCS the .safetensors file of
-    DCSTrainer, JSONL the log of TempBalance.
+    DCSTrainer, OUT the data set that 'spectra distill' wrote, JSON a file of 'spectra distill shift',
+    JSONL the log of TempBalance.
     """
     if figure not in FIGURES:
         raise InputError(f"unknown figure '{figure}'.{did_you_mean(figure, FIGURES)} Known: {', '.join(FIGURES)}.")
@@ -127,8 +141,9 @@ def _check_options(figure: str, **options: object) -> None:
 
 def _check_source(figure: str, source: Path) -> None:
     """Refuse a file of the wrong kind by its name; what is in it the readers judge."""
-    kinds = {".safetensors": (_FISHER, _HISTORY), ".json": (_FISHER, _PLAN), ".npz": (_SURFACE,)}
-    kinds |= {".yaml": (_PLAN,), ".yml": (_PLAN,), ".jsonl": (_LOG,)}
+    kinds = {".safetensors": (_FISHER, _HISTORY), ".npz": (_SURFACE,), ".yaml": (_PLAN,), ".yml": (_PLAN,)}
+    kinds |= {".json": (_FISHER, _PLAN, _REWRITTEN, _DATA_SHIFT, _MODEL_SHIFT)}
+    kinds |= {".jsonl": (_LOG, _REWRITTEN), ".csv": (_REWRITTEN,)}
     possible = (_REPORT,) if source.is_dir() else kinds.get(source.suffix, (_REPORT,))
     what = _SOURCES[figure]
     if what not in possible:
@@ -160,6 +175,18 @@ def _drawn(
         from spectra.results.sample_history import load_sample_history
 
         return figures.sample_weights(load_sample_history(source), wide=wide), _stem(figure, source, usual="sample_weights")
+    if figure == "selection":
+        from spectra.results.distill_records import load_records
+
+        return figures.selection(load_records(source), wide=wide), f"{figure}-{source.stem.removesuffix('.records')}"
+    if figure == "data-shift":
+        from spectra.results.data_shift import load_data_shift
+
+        return figures.data_shift(load_data_shift(source), wide=wide), f"{figure}-{source.stem.removesuffix('.shift')}"
+    if figure == "model-shift":
+        from spectra.results.model_shift import load_model_shift
+
+        return figures.model_shift(load_model_shift(source), wide=wide), f"{figure}-{source.stem.removesuffix('.model-shift')}"
     if figure == "tempbalance-trajectory":
         from spectra.results.scale_log import load_scale_log
 

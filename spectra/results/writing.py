@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from spectra.errors import ResultsError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 REPORT, LAYERS, SPECTRA = "report.json", "layers.csv", "spectra.safetensors"
 _TEMPORARY = ".tmp"
@@ -31,6 +32,7 @@ def write_result(folder: Path, content: Mapping[str, Any], table: str, spectra: 
     """
     import json
 
+    import numpy as np
     from safetensors.numpy import save as to_safetensors
 
     # report.json last: a folder that has it is complete.

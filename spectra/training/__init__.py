@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from spectra.training.lr_scale import OptimizerScale
     from spectra.training.neuron_dropout import apply_neuron_rates, channel_dropout
     from spectra.training.parameter_groups import build_parameter_groups, parameter_units, split_parameter_groups
+    from spectra.training.sdft.config import DistillConfig
+    from spectra.training.sdft.distiller import ResponseDistiller
     from spectra.training.spectral_norm import SpectralNormPenalty, spectral_norm_gradient
     from spectra.training.tempbalance import TempBalance
     from spectra.training.tempbalance_callback import TempBalanceCallback, split_by_policy
@@ -34,6 +36,9 @@ __all__ = [
     # a student that corrects itself by its teacher
     "DCSConfig",
     "DCSTrainer",
+    # responses in the model's own words
+    "DistillConfig",
+    "ResponseDistiller",
     # a penalty to compare them with
     "SpectralNormPenalty",
     "spectral_norm_gradient",
@@ -57,6 +62,8 @@ _HOME = {
     "split_by_policy": "spectra.training.tempbalance_callback",
     "DCSConfig": "spectra.training.dcs.config",
     "DCSTrainer": "spectra.training.dcs.trainer",
+    "DistillConfig": "spectra.training.sdft.config",
+    "ResponseDistiller": "spectra.training.sdft.distiller",
     "SpectralNormPenalty": "spectra.training.spectral_norm",
     "spectral_norm_gradient": "spectra.training.spectral_norm",
     "OptimizerScale": "spectra.training.lr_scale",

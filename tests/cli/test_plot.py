@@ -18,7 +18,10 @@ from tests.histories import tiny_history
 from tests.models import small_weights
 from tests.policies.plans import tiny_plan
 
-FIGURES = "esd, alpha-by-depth, fisher-by-layer, fisher-vs-alpha, loss-surface, plan, sample-weights, tempbalance-trajectory"
+FIGURES = (
+    "esd, alpha-by-depth, data-shift, fisher-by-layer, fisher-vs-alpha, loss-surface, model-shift, plan, sample-weights, "
+    "selection, tempbalance-trajectory"
+)
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-1.", "svg": b"<?xml"}
 
 

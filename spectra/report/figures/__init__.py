@@ -1,13 +1,16 @@
 """Figures for papers: one file per figure, each a function from a result to a matplotlib ``Figure``."""
 
 from spectra.report.figures.alpha_by_depth import alpha_by_depth
+from spectra.report.figures.data_shift import data_shift
 from spectra.report.figures.esd import default_layer, esd
 from spectra.report.figures.fisher_by_layer import fisher_by_layer
 from spectra.report.figures.fisher_vs_alpha import fisher_vs_alpha
 from spectra.report.figures.layer_pairs import LayerPair, pair_layers
 from spectra.report.figures.loss_surface import loss_surface
+from spectra.report.figures.model_shift import model_shift
 from spectra.report.figures.plan import plan
 from spectra.report.figures.sample_weights import sample_weights
+from spectra.report.figures.selection import selection
 from spectra.report.figures.style import write
 from spectra.report.figures.tempbalance_trajectory import tempbalance_trajectory
 
@@ -22,6 +25,8 @@ __all__ = [
     "plan",
     # of a training run
     "sample_weights", "tempbalance_trajectory",
+    # of rewritten responses
+    "selection", "data_shift", "model_shift",
     # files
     "write",
 ]  # fmt: skip

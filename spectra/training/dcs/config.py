@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from spectra.errors import InputError, did_you_mean
 from spectra.policies.policy_options import is_number
 from spectra.training.dcs.boosting import BoostingRule
+from spectra.training.diagnostic_flags import plain_option
 
 DISCORDANCES = ("argmax", "tv", "teacher_correct", "label", "r2", "token")
 _WORDS = {
@@ -137,7 +137,7 @@ class DCSConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as plain values that YAML and JSON can hold, except infinities in JSON."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {f.name: plain_option(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
 
 _UNRESTRICTED = {"eta": 1.0, "rho": 0.0, "alpha_max": math.inf, "v_min": 0.0, "v_max": math.inf, "warmup_rounds": 0}
@@ -247,9 +247,3 @@ def _contradictions(config: DCSConfig) -> list[str]:
 
 def _is_count(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "to_dict"):
-        return value.to_dict()
-    return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -37,6 +37,7 @@ from spectra.training.dcs.sampling import WeightedSampler
 from spectra.training.dcs.saved_state import SavedState, load_state, save_state
 from spectra.training.dcs.teacher import ADAPTER, FOLDER, last_checkpoint, logits_of
 from spectra.training.dcs.weighing import Weighing, logged
+from spectra.training.diagnostic_flags import attach_diagnostics
 
 HISTORY_FILE = "sample_weights.safetensors"
 
@@ -111,7 +112,7 @@ class DCSTrainer(Trainer):
         self._fingerprint = ""  # of the data
         self._answered = ""  # of the data that there are answers about
         self.add_callback(_Rounds(self))
-        self._attach_diagnostics()
+        attach_diagnostics(self, tempbalance=self.config.tempbalance, guided_dropout=self.config.guided_dropout)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **options: Any) -> Any:
         """Make the teacher, then train the student.
@@ -397,17 +398,6 @@ class DCSTrainer(Trainer):
                 self._weighing.weights, self.args.data_seed if self.args.data_seed is not None else self.args.seed
             )
         return super()._get_train_sampler(train_dataset)
-
-    def _attach_diagnostics(self) -> None:
-        if self.config.tempbalance is not None:
-            from spectra.training.tempbalance_callback import TempBalanceCallback
-
-            options = self.config.tempbalance
-            TempBalanceCallback({"policy": options} if isinstance(options, str) else options).attach(self)
-        if self.config.guided_dropout is not None:
-            from spectra.training.guided_dropout import GuidedDropoutCallback
-
-            self.add_callback(GuidedDropoutCallback(self.config.guided_dropout))
 
 
 class _Rounds(TrainerCallback):

@@ -1,0 +1,134 @@
+"""The flags of ``spectra distill`` and its subcommands, and the way from these to a generation and a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spectra.cli.setting_flags import GroupedCommand
+from spectra.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from spectra.training.sdft.generation import Backend, GenerationSpec
+
+# Which flags each backend takes.
+_OWN = {
+    "transformers": ("batch_size", "device", "dtype", "trust_remote_code"),
+    "vllm": ("dtype",),
+    "openai": ("base_url", "concurrency", "timeout"),
+}
+
+TASK = "What a rewritten response must agree with the original in: math, call, code, choice, json, exact, or text (nothing)."
+COLUMN_FLAGS = (
+    click.option("--prompt-column", metavar="NAME", help="Column of prompts, in data of no known form."),
+    click.option("--response-column", metavar="NAME", help="Column of responses."),
+)
+DATA_FLAGS = (
+    *COLUMN_FLAGS,
+    click.option("--turns", default="last", metavar="W", show_default=True, help="Of a conversation: the last answer, or all."),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Rows taken, from the start.  [default: all]"),
+)
+MODEL_FLAGS = (
+    click.option(
+        "--backend", default="transformers", metavar="B", show_default=True, help="transformers, vllm, or openai: a server."
+    ),
+    click.option("--base-url", metavar="URL", help="Of an OpenAI-compatible server; keys come from OPENAI_API_KEY."),
+    click.option(
+        "--concurrency", type=click.IntRange(min=1), metavar="N", help="Requests to the server at once.  [default: 16]"
+    ),
+    click.option("--timeout", type=float, metavar="S", help="Seconds until a request has failed.  [default: 120]"),
+    click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Responses at once.  [default: 32]"),
+    click.option("--device", metavar="D", help="cpu, cuda, cuda:1, ...  [default: a GPU if any]"),
+    click.option("--dtype", metavar="T", help="float32, bfloat16, ...  [default: as stored]"),
+    click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model."),
+)
+GENERATION_FLAGS = (
+    click.option(
+        "--generation", metavar="G",
+        help="reference (sampled, as in the reference code) or greedy.  [default: reference; of evaluate: greedy]",
+    ),
+    click.option("--temperature", type=float, metavar="X", help="Of the sampling.  [default: 0.95]"),
+    click.option("--top-p", type=float, metavar="X", help="Of the sampling.  [default: 0.7]"),
+    click.option("--top-k", type=int, metavar="N", help="Of the sampling; 0: off.  [default: 50]"),
+    click.option("--max-new-tokens", type=int, metavar="N", help="Where a response is cut off.  [default: 512]"),
+    click.option("--max-length", type=int, metavar="N", help="Tokens of prompt and response at most.  [default: 1024]"),
+    click.option("--seed", type=click.IntRange(min=0), default=0, metavar="N", show_default=True, help="Of the sampling."),
+)  # fmt: skip
+COMPAT = click.option("--compat", metavar="C", help="reference: the rules of the reference code.")
+OUTPUT_FLAGS = (
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    click.option("--quiet", is_flag=True, help="No bar of progress, and no hints."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an internal error."),
+)
+
+
+class DistillCommand(GroupedCommand):
+    """A command with these flags, in groups."""
+
+    option_groups: dict[str, str] = {}  # noqa: RUF012 - set once, when the options are made
+
+
+def with_flags(groups: Mapping[str, Sequence[Callable[..., Any]]]) -> Callable[[Any], Any]:
+    """Add flags to a command.
+
+    Args:
+        groups: Of the flags above, by heading.
+
+    Returns:
+        A decorator of what click makes a :class:`DistillCommand`.
+    """
+
+    def decorate(command: Any) -> Any:
+        for heading, flags in reversed(list(groups.items())):
+            for flag in reversed(flags):
+                command = flag(command)
+                DistillCommand.option_groups[command.__click_params__[-1].name] = heading
+        return command
+
+    return decorate
+
+
+def generation(flags: Mapping[str, Any], *, default: str) -> GenerationSpec:
+    """Return how the model answers.
+
+    Args:
+        flags: By the names click gives them.
+        default: Where the flag is not given.
+    """
+    from spectra.training.sdft.generation import generation_spec
+
+    names = ("temperature", "top_p", "top_k", "max_new_tokens", "max_length")
+    return generation_spec(flags["generation"] or default, **{name: flags[name] for name in names if flags[name] is not None})
+
+
+def backend(flags: Mapping[str, Any], *, load: Callable[..., Backend]) -> Backend:
+    """Return what writes.
+
+    Args:
+        flags: By the names click gives them.
+        load: Loads a model of transformers.
+
+    Returns:
+        The backend that ``--backend`` names.
+
+    Raises:
+        InputError: An unknown one, or a flag of another one.
+    """
+    kind, model = flags["backend"], flags["model"]
+    if kind not in _OWN:
+        raise InputError(f"unknown backend '{kind}'.{did_you_mean(kind, _OWN)} Known: {', '.join(_OWN)}.")
+    given = {name: flags[name] for names in _OWN.values() for name in names if flags[name] not in (None, False)}
+    useless = next((name for name in given if name not in _OWN[kind]), None)
+    if useless is not None:
+        raise InputError(f"--backend {kind} has no --{useless.replace('_', '-')}. Leave it out.")
+    if kind == "openai":
+        from spectra.training.sdft.backends.server import OpenAIBackend
+
+        return OpenAIBackend(model, **given)
+    if kind == "vllm":
+        from spectra.training.sdft.backends.vllm_engine import VllmBackend
+
+        return VllmBackend(model, **given)
+    return load(model, **given)

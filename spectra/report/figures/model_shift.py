@@ -1,0 +1,112 @@
+"""Where in a model fine-tuning changed the weights, and what it did to their spectra."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from spectra.errors import InputError
+from spectra.report.figures.depth import Place, name_the_depths, places
+from spectra.report.figures.series import add_legend, aspect, draw_along_depth, look
+from spectra.report.figures.style import COLUMN_WIDTH, TEXT_WIDTH, style
+from spectra.results.model_shift import MatrixShift, ModelShift
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PANEL = 0.56  # height over column width
+_LOG_FROM = 10.0  # largest over smallest change; below, a logarithmic axis would have one or two numbers on it
+_ONE_OF_MANY = re.compile(r"\[[\d, ]+\]|\.head\d+$")  # all experts and all heads of a weight are one series
+_NO_BAR = (math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class _Point:
+    role: str
+    place: Place
+    matrix: MatrixShift
+
+
+def model_shift(shift: ModelShift, *, wide: bool = False) -> Figure:
+    """Draw how far each matrix moved, by depth and kind of layer, and how its alpha changed.
+
+    Two panels over one axis of depth, as in the figure of alpha by depth: the norm of the change over that before, and alpha
+    after minus alpha before, hollow where one of the two fits is doubtful. The second is left out if nothing was fitted. It has
+    no error bars: the errors of the two fits go together, and their sum would say too much.
+
+    Args:
+        shift: Any.
+        wide: Text width, with the panels side by side, instead of column width.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: No matrix changed by a known amount.
+    """
+    from matplotlib.figure import Figure
+
+    points, depth_label = _points([m for m in shift.matrices if math.isfinite(m.relative_change)])
+    if not points:
+        raise InputError(f"no matrix of '{shift.tuned}' changed by a known amount, so there is nothing to draw.")
+    roles = list(dict.fromkeys(point.role for point in points))
+    num_panels = 2 if any(math.isfinite(point.matrix.alpha_change) for point in points) else 1
+    legend = aspect(roles, wide=wide) - aspect([], wide=True)
+    size = (TEXT_WIDTH, 0.72 * COLUMN_WIDTH) if wide else (COLUMN_WIDTH, (num_panels * _PANEL + 0.1 + legend) * COLUMN_WIDTH)
+    with style():
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(*((1, num_panels) if wide else (num_panels, 1)), sharex=True, squeeze=False).ravel()
+        _draw_changes(panels[0], points, roles)
+        if num_panels == 2:
+            _draw_alphas(panels[1], points, roles)
+        for axes in panels if wide else panels[-1:]:
+            axes.set_xlabel(depth_label)
+        name_the_depths(panels[-1], [point.place for point in points])
+        name = PurePath(shift.tuned).name.removeprefix("module ")
+        panels[0].set_title(f"{name}, in total {shift.relative_change:.2g}", loc="left", parse_math=False)
+        add_legend(figure, panels[-1], wide=wide)
+    return figure
+
+
+def _points(matrices: Sequence[MatrixShift]) -> tuple[list[_Point], str]:
+    names = [_ONE_OF_MANY.sub("", matrix.matrix_name) for matrix in matrices]
+    placed, label = places(names, is_input=[matrix.kind == "embedding" for matrix in matrices])
+    return [_Point(_role(m, place), place, m) for m, place in zip(matrices, placed, strict=True)], label
+
+
+def _role(matrix: MatrixShift, place: Place) -> str:
+    if place.role:
+        return place.role
+    return matrix.layer_name if place.is_end and matrix.kind != "embedding" else matrix.kind
+
+
+def _draw_changes(axes: Any, points: Sequence[_Point], roles: Sequence[str]) -> None:
+    values = [point.matrix.relative_change for point in points]
+    for number, role in enumerate(roles):
+        _draw(axes, number, role, points, values, [False] * len(points))
+    if 0.0 < _LOG_FROM * min(values) <= max(values):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0.0, 1.08 * max(values))
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
+    axes.set_ylabel(r"change $\|\Delta W\|_F \,/\, \|W\|_F$")
+
+
+def _draw_alphas(axes: Any, points: Sequence[_Point], roles: Sequence[str]) -> None:
+    axes.axhline(0.0, color="0.6", linewidth=0.6, zorder=1)
+    values = [point.matrix.alpha_change for point in points]
+    doubtful = [not point.matrix.is_reliable for point in points]
+    for number, role in enumerate(roles):
+        _draw(axes, number, role, points, values, doubtful)
+    axes.set_ylabel(r"change of exponent $\alpha$")
+
+
+def _draw(axes: Any, number: int, role: str, points: Sequence[_Point], values: Sequence[float], hollow: Sequence[bool]) -> None:
+    inside = [i for i, point in enumerate(points) if point.role == role]
+    placed, heights = [points[i].place for i in inside], [values[i] for i in inside]
+    bars, doubtful = [_NO_BAR] * len(inside), [hollow[i] for i in inside]
+    draw_along_depth(axes, *look(number), role, placed, heights, bars=bars, hollow=doubtful)

@@ -1,0 +1,250 @@
+"""Rewriting a data set's responses by the model that will be tuned on them: generate, select, write, resume.
+
+This is the SDFT of Yang et al. (2024), arXiv 2402.13669: responses are rewritten once, offline, before plain fine-tuning. The
+later method of the same name (arXiv 2601.19897: on-policy, the model with a demonstration in its context is the teacher) is
+another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectra.errors import InputError
+from spectra.results.distill_records import DistillRecord
+from spectra.results.selection_report import SelectionReport
+from spectra.training.sdft.config import DistillConfig, distill_config
+from spectra.training.sdft.generation import Backend
+from spectra.training.sdft.groups import groups_of
+from spectra.training.sdft.mixing import mixed_in
+from spectra.training.sdft.rewriting import Rewriting
+from spectra.training.sdft.row_files import encoded_rows, write_rows
+from spectra.training.sdft.run_files import PLAN, RunFiles, merge, open_run, process_rank, publishing
+from spectra.training.sdft.samples import TrainingData, read_training_data
+from spectra.training.sdft.templates import check_rendering
+
+SCHEMA_VERSION = 1
+
+Progress = Callable[[int, int], None]  # responses that are done, and all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """A data set with the responses that were selected.
+
+    Attributes:
+        rows: As given, in their order, with other responses where a candidate was accepted.
+        records: What became of every response, in the order of the data.
+        path: Where the rows are written.
+    """
+
+    rows: list[dict[str, Any]]
+    records: tuple[DistillRecord, ...]
+    path: Path | None = None
+
+    def report(self, *, group_by: str | None = None) -> SelectionReport:
+        """Count decisions and reasons.
+
+        Args:
+            group_by: A column: count for each of its values, too.
+
+        Returns:
+            The report.
+
+        Raises:
+            InputError: No such column.
+        """
+        return SelectionReport.of(self.records, groups=groups_of(self.rows, self.records, group_by))
+
+
+class ResponseDistiller:
+    """Rewrites responses in a model's own words, and keeps the originals where what it says does not agree with them.
+
+    .. code-block:: python
+
+        distiller = ResponseDistiller("path/to/model", task="math")
+        done = distiller.distill("gsm8k.json", "gsm8k-own-words.jsonl")
+        print(done.report())
+
+    A run that stopped, however it stopped, goes on when it is called again with the same arguments. Under ``torchrun`` or
+    ``accelerate launch`` every process takes its part, without waiting for the others.
+
+    Args:
+        model: Path or hub id of a causal language model; a backend of :mod:`spectra.training.sdft.backends`; or a model of
+            transformers, with its tokenizer.
+        tokenizer: Of a model of transformers.
+        config: Options.
+        batch_size: Responses at a time, for a path or a model.
+        **changes: Options by name; see :class:`~spectra.training.sdft.DistillConfig`.
+
+    Attributes:
+        config: The options.
+        backend: What writes.
+
+    Raises:
+        InputError: Options that cannot be, or a template that the model's chat template breaks.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        config: DistillConfig | Mapping[str, Any] | None = None,
+        *,
+        batch_size: int = 32,
+        **changes: Any,
+    ) -> None:
+        self.config = distill_config(config, **changes)
+        self.backend = _backend(model, tokenizer, batch_size)
+        if (render := getattr(self.backend, "render", None)) is not None:
+            check_rendering(self.config.rewriting(), render)
+
+    def distill(
+        self,
+        data: Any,
+        output: str | os.PathLike[str] | None = None,
+        *,
+        prompt_column: str | None = None,
+        response_column: str | None = None,
+        turns: str = "last",
+        limit: int | None = None,
+        mix_ratio: float = 1.0,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Distillation | None:
+        """Rewrite the responses of a data set.
+
+        Args:
+            data: A file (JSON lines, JSON, CSV, TSV, Parquet), rows, or a ``datasets.Dataset``; of prompts and completions,
+                messages, or instructions, inputs and outputs.
+            output: Where rows go: ``.jsonl``, ``.json`` or ``.csv``. Records lie beside it while they are made, in
+                ``NAME.records.jsonl``; ``None``: nothing is written, and nothing survives an interruption.
+            prompt_column: Where prompts are, in data of another form.
+            response_column: Where responses are.
+            turns: ``"last"`` rewrites the last turn of the assistant in each conversation, ``"all"`` each of them, on the
+                original history.
+            limit: Rows taken at most, from the start.
+            mix_ratio: Share of the accepted responses that are used; a smaller one gives a part of what a larger one gives.
+            force: Start afresh, over the files of another run.
+            progress: Called with the number of responses that are done, and of all.
+
+        Returns:
+            The data set; ``None`` in a process that ends while others are still writing: the last one writes the data set.
+
+        Raises:
+            InputError: Data without a response or of an unknown form, or no prompt that fits into the model's context.
+            ResultsError: Files of another run, or another process that writes to the same.
+            BackendError: The model or server gave up. What it wrote is kept.
+        """
+        if not 0.0 <= mix_ratio <= 1.0:
+            raise InputError(f"mix_ratio: expected a share from 0 to 1, got {mix_ratio!r}.")
+        found = read_training_data(data, prompt_column=prompt_column, response_column=response_column, turns=turns, limit=limit)
+        self._check_tests(found)
+        path = None if output is None else Path(output).expanduser()
+        if path is not None:
+            _refuse_input(path, data)
+            encoded_rows(path, found.with_responses({}))  # what it cannot hold is refused now, and not after hours
+        work = Rewriting(found.samples, self.backend, self.config)
+        records = _all_records(work, path, self._manifest(work), force=force, progress=progress)
+        if records is None:
+            return None
+        seed = self.config.seed
+        taken = {
+            one.row_id: one.response for one in records if one.decision == "accepted" and mixed_in(one.row_id, mix_ratio, seed)
+        }
+        rows = found.with_responses(taken)
+        if path is not None:
+            with publishing(RunFiles(path)):
+                write_rows(path, rows)
+        return Distillation(rows=rows, records=records, path=path)
+
+    def _manifest(self, work: Rewriting) -> dict[str, Any]:
+        """Return what a run must share with one that it continues."""
+        config = self.config
+        template, by = config.rewriting(), config.extractor()
+        ids = hashlib.sha256("".join(sample.row_id for sample in work.samples).encode()).hexdigest()
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "method": "SDFT by rewriting, arXiv 2402.13669",
+            "backend": self.backend.name,
+            "model": self.backend.identity(),
+            PLAN: {"batch_size": self.backend.batch_size, "digest": work.plan_digest()},
+            "data": {"num_samples": len(work.samples), "digest": ids[:32]},
+            "task": {"name": by.name, "version": by.version},
+            "template": {"id": template.id, "digest": template.digest()},
+            "generation": config.spec().to_dict(),
+            "seed": config.seed,
+            "n_candidates": config.n_candidates,
+            "selection": {
+                "allow_truncated": config.allow_truncated,
+                "compat": config.compat,
+                "min_rouge_l": config.min_rouge_l,
+                "leak_phrases": sorted(config.leak_phrases),
+                "test_column": config.test_column,
+            },
+        }
+
+    def _check_tests(self, found: TrainingData) -> None:
+        column = self.config.test_column
+        without = [sample.row for sample in found.samples if column is not None and not sample.fields.get(column)]
+        if without:
+            raise InputError(
+                f"row {without[0] + 1} has no tests in column '{column}' ({len(without):,} such rows). Fill it in."
+            )
+
+
+def _refuse_input(output: Path, data: Any) -> None:
+    if isinstance(data, str | os.PathLike) and output.exists() and output.samefile(Path(data).expanduser()):
+        raise InputError(f"output: '{output}' is the data itself. Choose another name: its responses are still needed.")
+
+
+def _all_records(
+    work: Rewriting, path: Path | None, manifest: dict[str, Any], *, force: bool, progress: Progress | None
+) -> tuple[DistillRecord, ...] | None:
+    """Return a record of every sample in the order of the data; ``None`` while other processes are still writing."""
+    rank, world = process_rank()
+    ids = [sample.row_id for sample in work.samples]
+    if path is None:
+        if world > 1:
+            raise InputError("output: several processes meet in its files. Name a file.")
+        made = {record.row_id: record for record in _shown(work, set(), progress)}
+        return tuple(made[row_id] for row_id in ids)
+    files = RunFiles(path)
+    with open_run(files, manifest, rank=rank, world=world, force=force) as (finished, append):
+        for record in _shown(work, {one["row_id"] for one in finished}, progress):
+            append(record.to_dict())
+    merged = merge(files, ids)
+    return None if merged is None else tuple(DistillRecord.from_dict(one) for one in merged)
+
+
+def _shown(work: Rewriting, finished: set[str], progress: Progress | None) -> Iterator[DistillRecord]:
+    """Yield new records, and say how many are done."""
+    rank, world = process_rank()
+    done, total = len(finished), len(work.samples)
+    for part in work.records(finished, rank, world):
+        yield from part
+        done += len(part)
+        if progress is not None:
+            progress(done, total)
+
+
+def _backend(model: Any, tokenizer: Any, batch_size: int) -> Backend:
+    if isinstance(model, str | Path):
+        from spectra.training.sdft.backends.transformers import load_backend
+
+        return load_backend(str(model), batch_size=batch_size)
+    if hasattr(model, "complete"):
+        backend: Backend = model
+        return backend
+    if tokenizer is None:
+        raise InputError(
+            f"model: {type(model).__name__} is no path and no backend. Give a model of transformers with its tokenizer, or "
+            "wrap a function: CallableBackend(function, name='...')."
+        )
+    from spectra.training.sdft.backends.transformers import TransformersBackend
+
+    return TransformersBackend(model, tokenizer, batch_size=batch_size)

@@ -1,0 +1,93 @@
+"""Locks between the processes of a run: who may write, and who does.
+
+A lock ends with its process, however that ends. On NFS it holds between machines, unless mounted with ``nolock`` or
+``local_lock``: then within one machine. Where a file system has no locks at all, filelock warns and makes marker files.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from spectra.errors import ResultsError
+from spectra.results.writing import unwritable
+
+
+@contextmanager
+def locked(path: Path, output: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock.
+
+    Args:
+        path: The lock's file. It stays: whoever removes it has to keep others from locking meanwhile.
+        output: What it protects, for the message.
+        wait: Seconds until another holder is an error.
+
+    Yields:
+        Nothing, while it is held.
+
+    Raises:
+        ResultsError: Somebody else holds it, or the file cannot be made.
+    """
+    from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+    lock: BaseFileLock = FileLock(path)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        raise ResultsError(f"'{output}' is being written by {_holder(path)}. Let it end, or choose another --output.") from None
+    except OSError as error:
+        raise ResultsError(unwritable(path, error)) from error
+    try:
+        if not isinstance(lock, SoftFileLock):  # a marker file says whose it is, in its own words
+            with suppress(OSError):  # a full disk does not change who holds the lock
+                path.write_text(f"process {os.getpid()} on '{platform.node()}'", encoding="utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether somebody holds a lock.
+
+    Args:
+        path: The lock's file.
+
+    Returns:
+        True if so, this process included.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def refuse_others(locks: Sequence[Path], output: Path, what: str) -> None:
+    """Stop if anybody is at work.
+
+    Args:
+        locks: Those that are held.
+        output: What they protect.
+        what: What cannot be done meanwhile, for the message.
+
+    Raises:
+        ResultsError: There are such locks.
+    """
+    if locks:
+        raise ResultsError(
+            f"'{output}' is being written by {_holder(locks[0])}, so that it cannot be {what}. Let that end, or choose "
+            "another --output."
+        )
+
+
+def _holder(path: Path) -> str:
+    try:
+        note = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        note = ""
+    return note or "another process"

@@ -1,0 +1,184 @@
+"""``spectra distill``: what it prints and writes, how it goes on, and what it refuses."""
+
+import json
+
+import pytest
+
+from spectra.results.distill_records import load_records
+from tests import writers
+from tests.cli.interrupts import ctrl_c_when, is_inside, needs_timers
+from tests.training.sdft.chat_server import answer, chat_server, refusal
+
+ROWS = [
+    {"prompt": prompt, "completion": "the film was good", "source": source}
+    for prompt, source in (("the film", "x"), ("was it good", "y"), ("very very bad", "x"), ("it was not", "y"))
+]
+TEMPLATE = 'id = "plain"\nsystem = ""\nuser = "{prompt} {response}"\n'
+SMALL = ("--max-new-tokens", "6", "--max-length", "48", "--batch-size", "2")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    writers.llama().save_pretrained(folder)
+    writers.tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def asked(tmp_path, model, data):
+    """The arguments of a run on a real model."""
+    (tmp_path / "plain.toml").write_text(TEMPLATE)
+    return data, "--model", model, "--task", "text", "--template", tmp_path / "plain.toml", *SMALL
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "own.jsonl"
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_data_set_is_written_and_what_became_of_it_is_printed(run, asked, output):
+    code, out, err = run(*asked, "-o", output)
+    assert code == 0, err
+    assert out.startswith("4 samples: ")
+    assert "accepted" in out
+    assert f"Data set in '{output}'" in err
+    assert [(row["prompt"], row["source"]) for row in rows_of(output)] == [(row["prompt"], row["source"]) for row in ROWS]
+    assert len(load_records(output)) == 4
+
+
+@pytest.mark.parametrize("name", ["--output", "--out", "-o"])
+def test_the_output_has_three_names(run, asked, output, name):
+    assert run(*asked, name, output, "--quiet")[0] == 0
+    assert output.exists()
+
+
+def test_the_report_is_valid_json_and_the_same_later(run, asked, output):
+    _, first, _ = run(*asked, "-o", output, "--json")
+    _, later, _ = run("report", output, "--json")
+    assert json.loads(first) == json.loads(later)
+    assert json.loads(first)["num_samples"] == 4
+
+
+def test_a_report_counts_by_a_column(run, asked, output):
+    run(*asked, "-o", output)
+    code, out, _ = run("report", output, "--group-by", "source")
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines() if line.startswith(("x ", "y "))] == [["x", "2"], ["y", "2"]]
+
+
+def test_the_same_command_again_asks_the_model_nothing_and_says_the_same(run, asked, output):
+    first = run(*asked, "-o", output)
+    written = output.read_bytes()
+    assert run(*asked, "-o", output) == first
+    assert output.read_bytes() == written
+
+
+def test_a_dry_run_shows_the_first_request_and_writes_nothing(run, asked, output, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    code, out, _ = run(*asked, "-o", output, "--dry-run")
+    assert code == 0
+    assert out.startswith("the film the film was good\n\n")
+    assert out.rstrip().endswith("4 of 4 responses would be rewritten, in 2 batches")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@needs_timers
+def test_ctrl_c_keeps_what_is_written_and_the_same_command_goes_on(run, asked, output, monkeypatch):
+    ended = []
+    monkeypatch.setattr("os._exit", ended.append)
+    with ctrl_c_when(lambda frame: is_inside(frame, "complete")):
+        _, out, err = run(*asked, "-o", output)
+    assert (ended, out) == ([130], "")
+    assert "What is written so far is kept; the same command continues there." in err
+    assert run(*asked, "-o", output)[0] == 0
+
+
+class TestServer:
+    def of(self, data, server, output, *more):
+        return (
+            data, "--model", "served", "--backend", "openai", "--base-url", server.address, "--task", "text", "-o", output,
+            *more,
+        )  # fmt: skip
+
+    def test_a_server_writes(self, run, data, output):
+        with chat_server(lambda said, attempt: answer("a film of its own kind")) as server:
+            code, _, err = run(*self.of(data, server, output))
+        assert code == 0, err
+        assert {row["completion"] for row in rows_of(output)} == {"a film of its own kind"}
+
+    def test_a_server_that_refuses_is_one_line_and_the_run_goes_on_later(self, refused, run, data, output):
+        def half(said, attempt):
+            return refusal(401, "who are you") if "very very bad" in said else answer("a film of its own kind")
+
+        with chat_server(half) as server:
+            said = refused(*self.of(data, server, output, "--concurrency", "1"))
+        assert "401" in said or "who are you" in said
+        with chat_server(lambda said, attempt: answer("a film of its own kind")) as server:
+            assert run(*self.of(data, server, output))[0] == 0
+            assert len(server.bodies) == 2  # the other two were kept
+
+
+class TestRefusals:
+    def test_an_output_is_needed(self, refused, asked):
+        assert refused(*asked) == "say where the data set goes: -o FILE.jsonl. (--dry-run shows what would be asked.)"
+
+    def test_an_unknown_task(self, refused, data, model, output):
+        said = refused(data, "--model", model, "--task", "maths", "-o", output)
+        assert "unknown task 'maths'. Did you mean 'math'?" in said
+
+    def test_an_unknown_backend(self, refused, asked, output):
+        assert refused(*asked[:-2], "-o", output, "--backend", "vlm").startswith("unknown backend 'vlm'. Did you mean 'vllm'?")
+
+    def test_a_flag_of_another_backend(self, refused, asked, output):
+        said = refused(*asked, "-o", output, "--base-url", "http://localhost:1/v1")
+        assert said == "--backend transformers has no --base-url. Leave it out."
+
+    def test_a_template_without_the_response(self, refused, asked, output, tmp_path):
+        (tmp_path / "plain.toml").write_text('id = "mine"\nsystem = ""\nuser = "{prompt}"\n')
+        said = refused(*asked, "-o", output)
+        assert "plain.toml" in said
+        assert "{response}" in said
+
+    def test_prompts_without_room(self, refused, asked, output):
+        said = refused(*asked[:-6], "--max-new-tokens", "45", "--max-length", "48", "-o", output)
+        assert said.startswith("no prompt fits: the shortest takes 6 tokens, and with 45 new ones that is more than 48.")
+
+    def test_rows_without_a_response(self, refused, asked, data, output):
+        data.write_text(json.dumps({"prompt": "the film", "completion": None}) + "\n")
+        said = refused(*asked, "-o", output)
+        assert "row 1" in said
+        assert "completion" in said
+
+    def test_a_run_with_other_settings(self, run, refused, asked, output):
+        run(*asked, "-o", output)
+        said = refused(*asked, "-o", output, "--seed", "1")
+        assert "seed 0 there, 1 now" in said
+        assert "--force" in said
+        assert run(*asked, "-o", output, "--seed", "1", "--force")[0] == 0
+
+    def test_a_report_of_nothing(self, refused, tmp_path):
+        assert "nothing.records.jsonl" in refused("report", tmp_path / "nothing.jsonl")
+
+    def test_a_group_that_is_no_column(self, run, refused, asked, output):
+        run(*asked, "-o", output)
+        assert refused("report", output, "--group-by", "sauce").startswith("no column 'sauce'. Did you mean 'source'?")
+
+
+def test_help_names_the_data_and_the_other_commands(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    assert out.startswith("Usage: spectra distill DATA --model MODEL --task T -o OUT [OPTIONS]")
+    assert "spectra distill report OUT.jsonl" in out
+    assert run("report", "--help")[1].startswith("Usage: spectra distill report [OPTIONS] OUT")
