@@ -6,25 +6,13 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from spectra.errors import ResultsError, did_you_mean
-from spectra.results.journal import read_journal
+from spectra.results.typed_records import checked_fields, records_beside
 
 TOO_LONG = "too_long"
 
-_SUFFIX = ".records.jsonl"
 _ENDED = ("stop", "unknown", TOO_LONG)  # some servers do not say why a text ends; others cut it off by words of their own
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "str": (str,),
-    "str | None": (str, type(None)),
-    "int": (int,),
-    "bool": (bool,),
-    "bool | None": (bool, type(None)),
-    "float": (int, float),
-    "float | None": (int, float, type(None)),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +78,7 @@ class AnswerRecord:
         Raises:
             ResultsError: A field that is missing, unknown or of another type; all are named.
         """
-        types = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-        faults = [f"there is no '{name}'" for name in types if name not in content]
-        faults += [f"'{name}' is not known.{did_you_mean(name, types)}" for name in content if name not in types]
-        faults += [
-            f"'{name}' is {type(value).__name__}, expected {types[name].replace(' | None', ' or null')}"
-            for name, value in content.items()
-            if name in types and not _is_of(types[name], value)
-        ]
-        if faults:
-            raise ResultsError(f"this is no record of an answer: {'; '.join(faults).removesuffix('.')}.")
-        return cls(**content)
+        return cls(**checked_fields(cls, content, "an answer"))
 
 
 def load_answers(path: str | os.PathLike[str]) -> tuple[AnswerRecord, ...]:
@@ -115,21 +93,4 @@ def load_answers(path: str | os.PathLike[str]) -> tuple[AnswerRecord, ...]:
     Raises:
         ResultsError: There are no records, or a line is none.
     """
-    given = Path(path).expanduser()
-    file = given if given.name.endswith(_SUFFIX) else given.with_name(f"{given.stem}{_SUFFIX}")
-    if not file.is_file():
-        raise ResultsError(
-            f"there are no answers at '{file}'. 'spectra distill evaluate' writes them beside its output once nothing is "
-            "missing; the same command continues a run that stopped."
-        )
-    records = []
-    for number, content in enumerate(read_journal(file), 1):
-        try:
-            records.append(AnswerRecord.from_dict(content))
-        except ResultsError as error:
-            raise ResultsError(f"'{file}', line {number}: {error} Delete the line to go on without it.") from error
-    return tuple(records)
-
-
-def _is_of(kind: str, value: object) -> bool:
-    return isinstance(value, _KINDS[kind]) and (not isinstance(value, bool) or "bool" in kind)
+    return records_beside(path, AnswerRecord.from_dict, what="answers", command="spectra distill evaluate")

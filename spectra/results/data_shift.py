@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectra.errors import MissingPackageError, ResultsError
+from spectra.errors import MissingPackageError
 from spectra.results.mean_interval import LEVEL, NUM_DRAWS
 from spectra.results.shift_summary import SampleShift, ShiftSummary, read_fields
+from spectra.results.versioned_json import read_versioned
 from spectra.results.weight_rounds import plain_json
 from spectra.results.words import counted
 from spectra.results.writing import made, write_whole
@@ -173,20 +174,7 @@ def load_data_shift(path: str | os.PathLike[str]) -> DataShift:
     Raises:
         ResultsError: No such file, another kind of file, a damaged one, or one of another schema version.
     """
-    file = Path(path).expanduser()
-    try:
-        content = json.loads(file.read_bytes())
-        version = content["schema_version"]
-    except FileNotFoundError as error:
-        raise ResultsError(f"there is no data shift at '{file}'. {_AGAIN}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"'{file}' is no data shift, or a damaged one ({_one_line(error)}). {_AGAIN}") from error
-    if version != DATA_SHIFT_SCHEMA_VERSION:
-        raise ResultsError(f"'{file}' has schema version {version}, this Spectra reads {DATA_SHIFT_SCHEMA_VERSION}. {_AGAIN}")
-    try:
-        return _shift(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ResultsError(f"'{file}' is damaged ({_one_line(error)}). {_AGAIN}") from error
+    return read_versioned(path, "data shift", DATA_SHIFT_SCHEMA_VERSION, _shift, again=_AGAIN)
 
 
 def _shift(content: Mapping[str, Any]) -> DataShift:
@@ -226,7 +214,3 @@ def _notes(accepted: ShiftSummary | None, num_left_out: int) -> Iterator[str]:
 def _interval_words(summary: ShiftSummary) -> str:
     low, high = summary.difference_low, summary.difference_high
     return f"{summary.difference:+.4g} (95 % interval {low:+.3g} to {high:+.3g})"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -11,11 +11,10 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectra.errors import InputError, ResultsError, did_you_mean
-from spectra.results.journal import read_journal
+from spectra.errors import InputError, ResultsError
+from spectra.results.typed_records import checked_fields, records_beside
 
 if TYPE_CHECKING:
     import os
@@ -38,14 +37,6 @@ REASONS: Mapping[str, str] = {
     "prompt_too_long": "the prompt left no room for an answer",
     "low_rouge_l": "words too far from those of the original",
     "failed_tests": "the program does not pass the tests",
-}
-
-_SUFFIX = ".records.jsonl"
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "str": (str,),
-    "str | None": (str, type(None)),
-    "int": (int,),
-    "float": (int, float),
 }
 
 
@@ -121,18 +112,9 @@ class DistillRecord:
             ResultsError: A field that is missing, unknown or of another type, or values that cannot be; all of the first kind
                 are named.
         """
-        types = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-        faults = [f"there is no '{name}'" for name in types if name not in content]
-        faults += [f"'{name}' is not known.{did_you_mean(name, types)}" for name in content if name not in types]
-        faults += [
-            f"'{name}' is {type(value).__name__}, expected {types[name].replace(' | None', ' or null')}"
-            for name, value in content.items()
-            if name in types and (isinstance(value, bool) or not isinstance(value, _KINDS[types[name]]))
-        ]
-        if faults:
-            raise ResultsError(f"this is no record of a rewriting run: {'; '.join(faults).removesuffix('.')}.")
+        fields = checked_fields(cls, content, "a rewriting run")
         try:
-            return cls(**content)
+            return cls(**fields)
         except InputError as error:
             raise ResultsError(str(error)) from error
 
@@ -149,20 +131,7 @@ def load_records(path: str | os.PathLike[str]) -> tuple[DistillRecord, ...]:
     Raises:
         ResultsError: There are no records, or a line is none.
     """
-    given = Path(path).expanduser()
-    file = given if given.name.endswith(_SUFFIX) else given.with_name(f"{given.stem}{_SUFFIX}")
-    if not file.is_file():
-        raise ResultsError(
-            f"there are no records at '{file}'. 'spectra distill' writes them beside its output once nothing is missing; the "
-            "same command continues a run that stopped."
-        )
-    records = []
-    for number, content in enumerate(read_journal(file), 1):
-        try:
-            records.append(DistillRecord.from_dict(content))
-        except ResultsError as error:
-            raise ResultsError(f"'{file}', line {number}: {error} Delete the line to go on without it.") from error
-    return tuple(records)
+    return records_beside(path, DistillRecord.from_dict, what="records", command="spectra distill")
 
 
 def _faults(record: DistillRecord) -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectra.errors import MissingPackageError, ResultsError
 from spectra.results.shift_summary import read_fields
+from spectra.results.versioned_json import read_versioned
 from spectra.results.weight_rounds import plain_json
 from spectra.results.words import counted
 from spectra.results.writing import made, write_whole
@@ -233,20 +234,7 @@ def load_model_shift(path: str | os.PathLike[str]) -> ModelShift:
     Raises:
         ResultsError: No such file, another kind of file, a damaged one, or one of another schema version.
     """
-    file = Path(path).expanduser()
-    try:
-        content = json.loads(file.read_bytes())
-        version = content["schema_version"]
-    except FileNotFoundError as error:
-        raise ResultsError(f"there is no model shift at '{file}'. {_AGAIN}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"'{file}' is no model shift, or a damaged one ({_one_line(error)}). {_AGAIN}") from error
-    if version != MODEL_SHIFT_SCHEMA_VERSION:
-        raise ResultsError(f"'{file}' has schema version {version}, this Spectra reads {MODEL_SHIFT_SCHEMA_VERSION}. {_AGAIN}")
-    try:
-        return _shift(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ResultsError(f"'{file}' is no model shift, or a damaged one ({_one_line(error)}). {_AGAIN}") from error
+    return read_versioned(path, "model shift", MODEL_SHIFT_SCHEMA_VERSION, _shift, again=_AGAIN)
 
 
 def _shift(content: Mapping[str, Any]) -> ModelShift:
@@ -285,7 +273,3 @@ def _alpha_words(matrices: Sequence[MatrixShift]) -> str:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -11,11 +11,13 @@ from typing import Any
 from spectra.errors import MissingPackageError, SourceError, SpectraError
 
 
-def imported(package: str) -> Any:
+def imported(package: str, extra: str = "train", *, what: str = "loading a model") -> Any:
     """Import an optional package.
 
     Args:
-        package: Of the extra ``train``.
+        package: Its name.
+        extra: The extra that brings it.
+        what: What needs it.
 
     Returns:
         The module.
@@ -26,7 +28,7 @@ def imported(package: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise MissingPackageError(f'loading a model needs {package}: pip install "spectra-nn[train]"') from error
+        raise MissingPackageError(f'{what} needs {package}: pip install "spectra-nn[{extra}]"') from error
 
 
 @contextmanager

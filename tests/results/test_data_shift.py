@@ -129,7 +129,7 @@ def test_missing_numbers_are_null_and_endless_ones_words(tmp_path):
         ("[1]", "is no data shift, or a damaged one"),
         ('{"a": 1}', "is no data shift, or a damaged one"),
         ('{"schema_version": 9}', "has schema version 9, this Spectra reads 1"),
-        ('{"schema_version": 1}', "is damaged"),
+        ('{"schema_version": 1}', "is no data shift, or a damaged one"),
     ],
     ids=["missing", "torn", "list", "other", "version", "fields"],
 )
@@ -147,7 +147,7 @@ def test_a_field_of_another_type_is_damage(tmp_path, wrong):
     content = shift_of(-1.0).to_dict()
     content["samples"][0]["tokens_original"] = wrong
     path.write_text(json.dumps(content))
-    with pytest.raises(ResultsError, match="is damaged"):
+    with pytest.raises(ResultsError, match="is no data shift, or a damaged one"):
         load_data_shift(path)
 
 

@@ -7,9 +7,8 @@ another one.
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,12 @@ from spectra.training.sdft.config import DistillConfig, distill_config
 from spectra.training.sdft.generation import Backend
 from spectra.training.sdft.groups import groups_of
 from spectra.training.sdft.mixing import mixed_in
+from spectra.training.sdft.record_runs import Progress, all_records
 from spectra.training.sdft.rewriting import Rewriting
 from spectra.training.sdft.row_files import encoded_rows, write_rows
-from spectra.training.sdft.run_files import PLAN, RunFiles, merge, open_run, process_rank, publishing
+from spectra.training.sdft.run_files import RunFiles, publishing
 from spectra.training.sdft.samples import TrainingData, read_training_data
 from spectra.training.sdft.templates import check_rendering
-
-SCHEMA_VERSION = 1
-
-Progress = Callable[[int, int], None]  # responses that are done, and all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +145,7 @@ class ResponseDistiller:
             _refuse_input(path, data)
             encoded_rows(path, found.with_responses({}))  # what it cannot hold is refused now, and not after hours
         work = Rewriting(found.samples, self.backend, self.config)
-        records = _all_records(work, path, self._manifest(work), force=force, progress=progress)
+        records = all_records(work, path, DistillRecord.from_dict, force=force, progress=progress)
         if records is None:
             return None
         seed = self.config.seed
@@ -161,32 +157,6 @@ class ResponseDistiller:
             with publishing(RunFiles(path)):
                 write_rows(path, rows)
         return Distillation(rows=rows, records=records, path=path)
-
-    def _manifest(self, work: Rewriting) -> dict[str, Any]:
-        """Return what a run must share with one that it continues."""
-        config = self.config
-        template, by = config.rewriting(), config.extractor()
-        ids = hashlib.sha256("".join(sample.row_id for sample in work.samples).encode()).hexdigest()
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "method": "SDFT by rewriting, arXiv 2402.13669",
-            "backend": self.backend.name,
-            "model": self.backend.identity(),
-            PLAN: {"batch_size": self.backend.batch_size, "digest": work.plan_digest()},
-            "data": {"num_samples": len(work.samples), "digest": ids[:32]},
-            "task": {"name": by.name, "version": by.version},
-            "template": {"id": template.id, "digest": template.digest()},
-            "generation": config.spec().to_dict(),
-            "seed": config.seed,
-            "n_candidates": config.n_candidates,
-            "selection": {
-                "allow_truncated": config.allow_truncated,
-                "compat": config.compat,
-                "min_rouge_l": config.min_rouge_l,
-                "leak_phrases": sorted(config.leak_phrases),
-                "test_column": config.test_column,
-            },
-        }
 
     def _check_tests(self, found: TrainingData) -> None:
         column = self.config.test_column
@@ -200,36 +170,6 @@ class ResponseDistiller:
 def _refuse_input(output: Path, data: Any) -> None:
     if isinstance(data, str | os.PathLike) and output.exists() and output.samefile(Path(data).expanduser()):
         raise InputError(f"output: '{output}' is the data itself. Choose another name: its responses are still needed.")
-
-
-def _all_records(
-    work: Rewriting, path: Path | None, manifest: dict[str, Any], *, force: bool, progress: Progress | None
-) -> tuple[DistillRecord, ...] | None:
-    """Return a record of every sample in the order of the data; ``None`` while other processes are still writing."""
-    rank, world = process_rank()
-    ids = [sample.row_id for sample in work.samples]
-    if path is None:
-        if world > 1:
-            raise InputError("output: several processes meet in its files. Name a file.")
-        made = {record.row_id: record for record in _shown(work, set(), progress)}
-        return tuple(made[row_id] for row_id in ids)
-    files = RunFiles(path)
-    with open_run(files, manifest, rank=rank, world=world, force=force) as (finished, append):
-        for record in _shown(work, {one["row_id"] for one in finished}, progress):
-            append(record.to_dict())
-    merged = merge(files, ids)
-    return None if merged is None else tuple(DistillRecord.from_dict(one) for one in merged)
-
-
-def _shown(work: Rewriting, finished: set[str], progress: Progress | None) -> Iterator[DistillRecord]:
-    """Yield new records, and say how many are done."""
-    rank, world = process_rank()
-    done, total = len(finished), len(work.samples)
-    for part in work.records(finished, rank, world):
-        yield from part
-        done += len(part)
-        if progress is not None:
-            progress(done, total)
 
 
 def _backend(model: Any, tokenizer: Any, batch_size: int) -> Backend:

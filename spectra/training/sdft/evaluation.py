@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +27,11 @@ from spectra.training.sdft.generation import (
     generation_spec,
     seed_of,
 )
+from spectra.training.sdft.record_runs import Progress, all_records, samples_digest
 from spectra.training.sdft.refusals import has_refusal_phrase
-from spectra.training.sdft.run_files import RunFiles, merge, open_run, process_rank
 from spectra.training.sdft.samples import Sample, read_training_data
 from spectra.training.sdft.similarity import bleu, rouge_l
 
-Progress = Callable[[int, int], None]  # answers that are there, and all
 Likelihood = tuple[float | None, int]  # nats of a reference, and its tokens
 
 
@@ -93,7 +91,7 @@ def evaluate_responses(
         data, prompt_column=prompt_column, response_column=response_column, turns=turns, limit=limit
     ).samples
     work = _Answering(samples, _loaded(backend), by, spec, seed)
-    answers = _all_answers(work, path, force=force, progress=progress)
+    answers = all_records(work, path, AnswerRecord.from_dict, force=force, progress=progress)
     if answers is None:
         return None
     found = Evaluation.of(
@@ -139,20 +137,20 @@ class _Answering:
         return plan_batches(lengths or [0] * len(self.samples), self.backend.batch_size)
 
     def manifest(self) -> dict[str, Any]:
-        """Return what a run must share with one that it continues."""
-        ids = hashlib.sha256("".join(sample.row_id for sample in self.samples).encode()).hexdigest()
+        """Return what a run must share with one that it continues; what cannot be asked at all is refused."""
+        _ = self.batches
         return {
             "schema_version": EVALUATION_SCHEMA_VERSION,
             "method": "evaluation",
             "backend": self.backend.name,
             "model": self.model,
-            "data": {"num_samples": len(self.samples), "digest": ids[:32]},
+            "data": samples_digest(self.samples),
             "task": {"name": self.by.name, "version": self.by.version},
             "generation": self.spec.to_dict(),
             "seed": self.seed,
         }
 
-    def answers(self, finished: set[str], rank: int, world: int) -> Iterator[list[AnswerRecord]]:
+    def records(self, finished: set[str], rank: int, world: int) -> Iterator[list[AnswerRecord]]:
         """Answer what has no answer yet, some at a time; each process takes every so many-th batch, ordered by length."""
         for batch in self.batches[rank::world]:
             missing = [place for place in batch if self.samples[place].row_id not in finished]
@@ -198,37 +196,6 @@ class _Answering:
             nll_reference=likelihood[0],
             tokens_reference=likelihood[1],
         )
-
-
-def _all_answers(
-    work: _Answering, path: Path | None, *, force: bool, progress: Progress | None
-) -> tuple[AnswerRecord, ...] | None:
-    """Return an answer to every prompt in the order of the data; ``None`` while other processes are still answering."""
-    rank, world = process_rank()
-    ids = [sample.row_id for sample in work.samples]
-    if path is None:
-        if world > 1:
-            raise InputError("output: several processes meet in its files. Name a file.")
-        made = {record.row_id: record for record in _shown(work, set(), progress)}
-        return tuple(made[row_id] for row_id in ids)
-    _ = work.batches  # what cannot be asked at all is refused before there are files
-    files = RunFiles(path)
-    with open_run(files, work.manifest(), rank=rank, world=world, force=force) as (finished, append):
-        for record in _shown(work, {one["row_id"] for one in finished}, progress):
-            append(record.to_dict())
-    merged = merge(files, ids)
-    return None if merged is None else tuple(AnswerRecord.from_dict(one) for one in merged)
-
-
-def _shown(work: _Answering, finished: set[str], progress: Progress | None) -> Iterator[AnswerRecord]:
-    """Yield new answers, and say how many there are."""
-    rank, world = process_rank()
-    done, total = len(finished), len(work.samples)
-    for part in work.answers(finished, rank, world):
-        yield from part
-        done += len(part)
-        if progress is not None:
-            progress(done, total)
 
 
 def _request(sample: Sample) -> Request:

@@ -7,15 +7,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from spectra.errors import BackendError, InputError
 from spectra.results.distill_records import DistillRecord
 from spectra.training.sdft.batching import plan_batches
 from spectra.training.sdft.config import DistillConfig
 from spectra.training.sdft.generation import Backend, Completion, GenerationSpec, Request, fits, seed_of
+from spectra.training.sdft.record_runs import samples_digest
+from spectra.training.sdft.run_files import PLAN
 from spectra.training.sdft.samples import Sample
 from spectra.training.sdft.selection import SelectionRules, Verdict, judge
 from spectra.training.sdft.templates import RewriteTemplate, rewriting_request
+
+SCHEMA_VERSION = 1
 
 Batches = tuple[tuple[int, ...], ...]
 
@@ -61,10 +66,30 @@ class Rewriting:
         plan = plan_batches([lengths[place] for place in asked], self.backend.batch_size)
         return tuple(tuple(asked[index] for index in batch) for batch in plan)
 
-    def plan_digest(self) -> str:
-        """Return a digest of the batches: a text that is drawn depends on what stands beside it in a batch."""
+    def manifest(self) -> dict[str, Any]:
+        """Return what a run must share with one that it continues; samples that cannot be asked about at all are refused."""
+        config, template, by = self.config, self._template, self._rules.extractor
         ids = ";".join(",".join(self.samples[place].row_id for place in batch) for batch in self.batches)
-        return hashlib.sha256(ids.encode()).hexdigest()[:16]
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "method": "SDFT by rewriting, arXiv 2402.13669",
+            "backend": self.backend.name,
+            "model": self.backend.identity(),
+            PLAN: {"batch_size": self.backend.batch_size, "digest": hashlib.sha256(ids.encode()).hexdigest()[:16]},
+            "data": samples_digest(self.samples),
+            "task": {"name": by.name, "version": by.version},
+            "template": {"id": template.id, "digest": template.digest()},
+            "generation": self._spec.to_dict(),
+            "seed": config.seed,
+            "n_candidates": config.n_candidates,
+            "selection": {
+                "allow_truncated": config.allow_truncated,
+                "compat": config.compat,
+                "min_rouge_l": config.min_rouge_l,
+                "leak_phrases": sorted(config.leak_phrases),
+                "test_column": config.test_column,
+            },
+        }
 
     def records(self, finished: set[str], rank: int, world: int) -> Iterator[list[DistillRecord]]:
         """Rewrite.

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from spectra.errors import BackendError, InputError, SpectraWarning
-from spectra.training.sdft.backends.extras import from_extra
+from spectra.training.libraries import imported
 from spectra.training.sdft.generation import TOO_LONG, Completion, GenerationSpec, Request
 
 KEY, ADDRESS = "OPENAI_API_KEY", "OPENAI_BASE_URL"  # the client's own names
@@ -98,7 +98,7 @@ class OpenAIBackend:
             raise InputError(
                 f"no key for {address or 'OpenAI'}: set {KEY} in the environment, or give a server of your own (base_url)."
             )
-        self._openai = from_extra("openai")
+        self._openai = imported("openai", extra="openai", what="this backend")
         self._model = model
         self._base_url = base_url
         self._where = f"model '{model}' at {address or 'OpenAI'}"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from spectra.errors import BackendError, InputError, SourceError
 from spectra.fisher.tasks import without_peft
 from spectra.training.dcs.teacher_logits import teacher_fingerprint
-from spectra.training.pretrained import find_checkpoint, load_model
+from spectra.training.pretrained import Checkpoint, Pretrained, find_checkpoint, load_model
 from spectra.training.sdft.backends.prompts import DIGITS, encoded, rendered, template_digest
 from spectra.training.sdft.backends.token_choice import TokenChoice
 from spectra.training.sdft.generation import LENGTH, STOP, TOO_LONG, Completion, GenerationSpec, Request, fits
@@ -180,10 +180,30 @@ def load_backend(
         MissingPackageError: transformers is not installed.
     """
     checkpoint = find_checkpoint(model, "causal-lm", trust_remote_code=trust_remote_code)
-    loaded = load_model(dataclasses.replace(checkpoint, adapter=None), dtype=dtype, device=device)
-    if loaded.notes:
-        raise SourceError(f"'{model}' lacks weights that a causal language model needs. Give one that was trained to write.")
+    loaded = load_writer(dataclasses.replace(checkpoint, adapter=None), dtype=dtype, device=device)
     return TransformersBackend(loaded.model, loaded.tokenizer, batch_size=batch_size)
+
+
+def load_writer(checkpoint: Checkpoint, *, dtype: str, device: str) -> Pretrained:
+    """Load a model that has all it needs to write.
+
+    Args:
+        checkpoint: Of a causal language model.
+        dtype: As of :func:`spectra.training.pretrained.load_model`.
+        device: Likewise.
+
+    Returns:
+        The model.
+
+    Raises:
+        SourceError: Damaged, or incomplete.
+    """
+    loaded = load_model(checkpoint, dtype=dtype, device=device)
+    if loaded.notes:
+        raise SourceError(
+            f"'{checkpoint.name}' lacks weights that a causal language model needs. Give one that was trained to write."
+        )
+    return loaded
 
 
 def _padded(rows: Sequence[Sequence[int]], filler: int) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from spectra.errors import InputError, SourceError
-from spectra.training.pretrained import find_checkpoint, load_model
-from spectra.training.sdft.backends.transformers import TransformersBackend
+from spectra.errors import InputError
+from spectra.training.pretrained import find_checkpoint
+from spectra.training.sdft.backends.transformers import TransformersBackend, load_writer
 
 
 class TunedBackend(TransformersBackend):
@@ -56,9 +56,7 @@ def load_tuned_backend(
         MissingPackageError: transformers is not installed, or peft for an adapter.
     """
     checkpoint = find_checkpoint(model, "causal-lm", trust_remote_code=trust_remote_code)
-    loaded = load_model(checkpoint, dtype=dtype, device=device)
-    if loaded.notes:
-        raise SourceError(f"'{model}' lacks weights that a causal language model needs. Give one that was trained to write.")
+    loaded = load_writer(checkpoint, dtype=dtype, device=device)
     return TunedBackend(loaded.model, loaded.tokenizer, batch_size=batch_size, called=checkpoint.name)
 
 

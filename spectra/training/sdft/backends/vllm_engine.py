@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spectra.errors import BackendError
-from spectra.training.libraries import in_one_line
-from spectra.training.sdft.backends.extras import from_extra
+from spectra.training.libraries import imported, in_one_line
 from spectra.training.sdft.backends.prompts import DIGITS, encoded, rendered, template_digest
 from spectra.training.sdft.generation import TOO_LONG, Completion, GenerationSpec, Request, fits
 
@@ -48,7 +47,7 @@ class VllmBackend:
     def __init__(
         self, model: str, *, dtype: str = "auto", tensor_parallel_size: int = 1, seed: int = 0, **options: Any
     ) -> None:
-        self._vllm = from_extra("vllm")
+        self._vllm = imported("vllm", extra="vllm", what="this backend")
         self._model = model
         with in_one_line(f"vllm cannot load '{model}'", "Give a causal language model, and options, that vllm knows."):
             self._engine = self._vllm.LLM(
