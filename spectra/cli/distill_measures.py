@@ -112,12 +112,12 @@ def shift(
         raise InputError("--probe compares two models. Name the other one: --tuned MODEL.")
     from spectra.results.distill_records import load_records
     from spectra.training.pretrained import find_checkpoint, load_model
-    from spectra.training.sdft.data_shifts import data_shift
+    from spectra.training.sdft.data_shifts import data_shift, samples_of
     from spectra.training.sdft.samples import read_training_data
 
     records = load_records(output)
-    every = "all" if any(record.turn >= 0 for record in records) else "last"
-    samples = read_training_data(output, prompt_column=prompt_column, response_column=response_column, turns=every).samples
+    asked = None if probe is None else read_training_data(probe)  # what cannot be read is refused before the long part
+    samples = samples_of(output, records, prompt_column=prompt_column, response_column=response_column)
     with progress_bar("responses", hidden=quiet or not sys.stderr.isatty()) as advance:
         loaded = load_model(find_checkpoint(model, "causal-lm"), dtype=dtype, device=device)
         found = data_shift(
@@ -128,15 +128,14 @@ def shift(
     if tuned is None:
         _print(found, as_json=True) if as_json else _print_shift(found)
         return 0
+    from spectra.training.sdft.backends.transformers import TransformersBackend
     from spectra.training.sdft.model_shifts import model_shift
     from spectra.training.sdft.response_examples import response_batches
 
-    most = max_length or _PROBE_LENGTH
-    batches = (
-        None
-        if probe is None
-        else response_batches(loaded.tokenizer, probe, batch_size=batch_size, max_length=most, name="probe")
-    )
+    batches = None
+    if asked is not None:
+        most = min(max_length or _PROBE_LENGTH, TransformersBackend(loaded.model, loaded.tokenizer).context or _PROBE_LENGTH)
+        batches = response_batches(loaded.tokenizer, asked, batch_size=batch_size, max_length=most, name="probe")
     moved = model_shift(model, tuned, probe=batches, device=device)
     moved.save(output.with_name(f"{output.stem}.model-shift.json"), force=True)
     if as_json:

@@ -69,7 +69,7 @@ def test_the_shift_of_the_data_is_printed_and_written(run, model, rewritten):
 
 
 def test_the_shift_of_a_model_stands_beside_it(run, model, tuned, rewritten, data):
-    code, out, err = run("shift", rewritten, "--model", model, "--tuned", tuned, "--probe", data, "--max-length", "40")
+    code, out, err = run("shift", rewritten, "--model", model, "--tuned", tuned, "--probe", data)
     assert code == 0, err
     moved = load_model_shift(rewritten.with_name("own.model-shift.json"))
     assert moved.relative_change > 0.1

@@ -23,7 +23,7 @@ from spectra.training.dcs.teacher_logits import teacher_fingerprint
 from spectra.training.sdft.backends.prompts import DIGITS, template_digest
 from spectra.training.sdft.backends.transformers import TransformersBackend
 from spectra.training.sdft.batching import plan_batches
-from spectra.training.sdft.samples import Sample
+from spectra.training.sdft.samples import Sample, read_training_data
 from spectra.training.sdft.similarity import bleu, rouge_l
 from spectra.training.sdft.training_text import encoded
 from spectra.training.text_batches import padding_id
@@ -85,6 +85,31 @@ def data_shift(
         raise InputError(f"max_length: none of the {len(records):,} prompts leaves room for a response. Raise it.")
     left_out = len(records) - len(measured)
     return DataShift.of(measured, model=_identity(model, tokenizer), num_left_out=left_out, max_length=max_length, seed=seed)
+
+
+def samples_of(
+    data: Any, records: Sequence[DistillRecord], *, prompt_column: str | None = None, response_column: str | None = None
+) -> tuple[Sample, ...]:
+    """Read the samples that records are of, from what rewriting wrote.
+
+    Args:
+        data: The data set with the selected responses, as a file or rows.
+        records: Of the run that wrote it.
+        prompt_column: Where prompts are, in data of no known form.
+        response_column: Where responses are.
+
+    Returns:
+        Samples with the original history: where several turns of a conversation were rewritten, each was on the originals.
+
+    Raises:
+        InputError: The data cannot be read, or are of another run.
+    """
+    turns = "all" if any(record.turn >= 0 for record in records) else "last"
+    columns: dict[str, Any] = {"prompt_column": prompt_column, "response_column": response_column}
+    found = read_training_data(data, **columns, turns=turns)
+    originals = {(record.row, record.turn): record.original for record in records}
+    back = {one.row_id: originals[one.row, one.turn] for one in found.samples if (one.row, one.turn) in originals}
+    return read_training_data(found.with_responses(back), **columns, turns=turns).samples
 
 
 def response_nll(

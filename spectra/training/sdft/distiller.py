@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from spectra.training.sdft.config import DistillConfig, distill_config
 from spectra.training.sdft.generation import Backend
 from spectra.training.sdft.groups import groups_of
 from spectra.training.sdft.mixing import mixed_in
-from spectra.training.sdft.record_runs import Progress, all_records
+from spectra.training.sdft.record_runs import Progress, all_records, refuse_input
 from spectra.training.sdft.rewriting import Rewriting
 from spectra.training.sdft.row_files import encoded_rows, write_rows
 from spectra.training.sdft.run_files import RunFiles, publishing
@@ -36,11 +36,13 @@ class Distillation:
         rows: As given, in their order, with other responses where a candidate was accepted.
         records: What became of every response, in the order of the data.
         path: Where the rows are written.
+        read_as: How the rows were read, by name: ``turns``, ``prompt_column``, ``response_column``.
     """
 
     rows: list[dict[str, Any]]
     records: tuple[DistillRecord, ...]
     path: Path | None = None
+    read_as: Mapping[str, Any] = field(default_factory=dict)
 
     def report(self, *, group_by: str | None = None) -> SelectionReport:
         """Count decisions and reasons.
@@ -138,11 +140,12 @@ class ResponseDistiller:
         """
         if not 0.0 <= mix_ratio <= 1.0:
             raise InputError(f"mix_ratio: expected a share from 0 to 1, got {mix_ratio!r}.")
-        found = read_training_data(data, prompt_column=prompt_column, response_column=response_column, turns=turns, limit=limit)
+        read_as: dict[str, Any] = {"prompt_column": prompt_column, "response_column": response_column, "turns": turns}
+        found = read_training_data(data, **read_as, limit=limit)
         self._check_tests(found)
         path = None if output is None else Path(output).expanduser()
         if path is not None:
-            _refuse_input(path, data)
+            _check_output(path, data)
             encoded_rows(path, found.with_responses({}))  # what it cannot hold is refused now, and not after hours
         work = Rewriting(found.samples, self.backend, self.config)
         records = all_records(work, path, DistillRecord.from_dict, force=force, progress=progress)
@@ -156,20 +159,27 @@ class ResponseDistiller:
         if path is not None:
             with publishing(RunFiles(path)):
                 write_rows(path, rows)
-        return Distillation(rows=rows, records=records, path=path)
+        return Distillation(rows=rows, records=records, path=path, read_as=read_as)
 
     def _check_tests(self, found: TrainingData) -> None:
         column = self.config.test_column
-        without = [sample.row for sample in found.samples if column is not None and not sample.fields.get(column)]
+        if column is None:
+            return
+        tests = [(sample.row, sample.fields.get(column)) for sample in found.samples]
+        without = [row for row, value in tests if value is None or (isinstance(value, str) and not value.strip())]
         if without:
             raise InputError(
                 f"row {without[0] + 1} has no tests in column '{column}' ({len(without):,} such rows). Fill it in."
             )
+        wrong = next((row for row, value in tests if not isinstance(value, str)), None)
+        if wrong is not None:  # the text of a list is a program that never fails
+            raise InputError(f"row {wrong + 1}: column '{column}' holds no text. Join its tests to one program.")
 
 
-def _refuse_input(output: Path, data: Any) -> None:
-    if isinstance(data, str | os.PathLike) and output.exists() and output.samefile(Path(data).expanduser()):
-        raise InputError(f"output: '{output}' is the data itself. Choose another name: its responses are still needed.")
+def _check_output(output: Path, data: Any) -> None:
+    refuse_input(output, data)
+    if output.name.endswith(".records.jsonl"):
+        raise InputError(f"output: '{output.name}' is a name of records. Choose another one, such as 'own-words.jsonl'.")
 
 
 def _backend(model: Any, tokenizer: Any, batch_size: int) -> Backend:

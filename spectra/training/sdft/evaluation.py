@@ -27,7 +27,7 @@ from spectra.training.sdft.generation import (
     generation_spec,
     seed_of,
 )
-from spectra.training.sdft.record_runs import Progress, all_records, samples_digest
+from spectra.training.sdft.record_runs import Progress, all_records, refuse_input, samples_digest
 from spectra.training.sdft.refusals import has_refusal_phrase
 from spectra.training.sdft.samples import Sample, read_training_data
 from spectra.training.sdft.similarity import bleu, rouge_l
@@ -86,6 +86,8 @@ def evaluate_responses(
         BackendError: The model or server gave up. What it wrote is kept.
     """
     path = _output(output)
+    if path is not None:
+        refuse_input(path, data)
     by, spec = extractor(task, compat=compat), generation_spec(spec)
     samples = read_training_data(
         data, prompt_column=prompt_column, response_column=response_column, turns=turns, limit=limit

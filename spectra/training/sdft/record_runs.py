@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -94,6 +95,20 @@ def samples_digest(samples: Sequence[Sample]) -> dict[str, Any]:
     """
     ids = hashlib.sha256("".join(sample.row_id for sample in samples).encode()).hexdigest()
     return {"num_samples": len(samples), "digest": ids[:32]}
+
+
+def refuse_input(output: Path, data: Any) -> None:
+    """Refuse to write over what is read.
+
+    Args:
+        output: Of a run.
+        data: What the run reads: a file, or rows.
+
+    Raises:
+        InputError: Both are one file.
+    """
+    if isinstance(data, str | os.PathLike) and output.exists() and output.samefile(Path(data).expanduser()):
+        raise InputError(f"output: '{output}' is the data itself. Choose another name: what it holds is still needed.")
 
 
 def _shown(work: Work[Record], finished: set[str], rank: int, world: int, progress: Progress | None) -> Iterator[Record]:

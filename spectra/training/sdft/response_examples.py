@@ -54,7 +54,7 @@ def response_examples(tokenizer: Any, data: Any, *, max_length: int, name: str =
     Args:
         tokenizer: Of the model; with a chat template, conversations are rendered by it.
         data: A file or rows, as :func:`~spectra.training.sdft.samples.read_training_data` takes them, whose last turns are
-            trained on; what a distiller returned; or what ``read_training_data`` returned, such as all turns.
+            trained on; what a distiller returned, with the turns and columns it had; or what ``read_training_data`` returned.
         max_length: Most tokens of an example.
         name: What warnings call the data.
 
@@ -66,7 +66,7 @@ def response_examples(tokenizer: Any, data: Any, *, max_length: int, name: str =
         InputError: Data without a response or of an unknown form, or none of it fits.
     """
     if not isinstance(data, TrainingData):
-        data = read_training_data(data.rows if isinstance(data, Distillation) else data)
+        data = read_training_data(data.rows, **data.read_as) if isinstance(data, Distillation) else read_training_data(data)
     whole = [encoded(tokenizer, sample.messages, sample.response) for sample in data.samples]
     fitting = [(tokens[:max_length], num_prompt) for tokens, num_prompt in whole if num_prompt < min(len(tokens), max_length)]
     num_cut = sum(num_prompt < max_length < len(tokens) for tokens, num_prompt in whole)

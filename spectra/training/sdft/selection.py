@@ -82,8 +82,8 @@ def judge(sample: Sample, candidate: Completion, rules: SelectionRules) -> Verdi
 def _filtered(sample: Sample, candidate: Completion, rules: SelectionRules) -> str | None:
     if candidate.finish_reason == "too_long":
         return "prompt_too_long"
-    if rules.is_reference:
-        return reference_rejection(candidate.text)
+    if rules.is_reference:  # which lets an empty text pass; no reader would take such a row
+        return "empty" if not candidate.text.strip() else reference_rejection(candidate.text)
     return rejection(
         candidate.text,
         sample.prompt,

@@ -9,7 +9,7 @@ from torch import nn
 
 from spectra.errors import InputError
 from spectra.training.libraries import quiet
-from spectra.training.sdft.data_shifts import data_shift, response_nll
+from spectra.training.sdft.data_shifts import data_shift, response_nll, samples_of
 from spectra.training.sdft.samples import read_training_data
 from spectra.training.sdft.similarity import bleu, rouge_l
 from spectra.training.sdft.training_text import encoded
@@ -26,11 +26,11 @@ ROWS = [
 RESPONSES = ["very good and very very good", "not good", "good", "bad"]
 
 
-def samples_of(rows):
+def read_samples(rows):
     return read_training_data([{**row, "completion": row["completion"] or "-"} for row in rows]).samples
 
 
-SAMPLES = samples_of(ROWS)
+SAMPLES = read_samples(ROWS)
 ORIGINALS = [row["completion"] for row in ROWS]
 
 
@@ -282,7 +282,18 @@ def test_a_record_without_a_candidate_has_no_similarity():
     assert math.isnan(shift.samples[0].bleu)
 
 
-@pytest.mark.parametrize("samples", [SAMPLES[1:], samples_of(ROWS[1:] + ROWS[:1])], ids=["missing", "other"])
+@pytest.mark.parametrize("samples", [SAMPLES[1:], read_samples(ROWS[1:] + ROWS[:1])], ids=["missing", "other"])
 def test_records_of_other_data_are_refused(samples):
     with pytest.raises(InputError, match="samples: row 1 is not the one that sample '.*' was"):
         data_shift(llama(), tokenizer(), records_of(SAMPLES), samples)
+
+
+def test_turns_are_measured_on_the_history_they_were_rewritten_on():
+    from spectra.training.sdft import CallableBackend, ResponseDistiller
+
+    turns = [{"role": role, "content": f"{role} says {n}"} for n in (1, 2) for role in ("user", "assistant")]
+    backend = CallableBackend(lambda texts: ["other words"] * len(texts), name="x")
+    done = ResponseDistiller(backend, task="text").distill([{"messages": turns}], turns="all")
+    assert [turn["content"] for turn in done.rows[0]["messages"]][1::2] == ["other words", "other words"]
+    found = samples_of(done.rows, done.records)
+    assert found == read_training_data([{"messages": turns}], turns="all").samples

@@ -319,6 +319,10 @@ class TestRefusals:
             distiller().distill(path, path, force=True)
         assert path.read_bytes() == before
 
+    def test_a_name_of_records_is_refused(self, tmp_path):
+        with pytest.raises(InputError, match="'own.records.jsonl' is a name of records. Choose another one"):
+            distiller().distill(ROWS, tmp_path / "own.records.jsonl")
+
     def test_a_task_that_finds_nothing_is_refused_before_anything_is_written(self, tmp_path):
         rows = [{"question": "Who?", "answer": "Nobody."}]
         with pytest.raises(InputError, match=r"task 'math': none of the 1 responses .*'Nobody.'. Choose another task"):
@@ -346,6 +350,12 @@ class TestRefusals:
             ResponseDistiller(CallableBackend(lambda texts: texts, name="x"), task="code", test_column="tests").distill(
                 [{"prompt": "p", "completion": "x = 1"}]
             )
+        for tests, said in ((" ", "row 1 has no tests"), (["assert x"], "column 'tests' holds no text. Join its tests")):
+            rows = [{"prompt": "p", "completion": "x = 1", "tests": tests}]
+            with pytest.raises(InputError, match=said):
+                ResponseDistiller(CallableBackend(lambda texts: texts, name="x"), task="code", test_column="tests").distill(
+                    rows
+                )
         with pytest.raises(InputError, match="test_column: tests are of task 'code' only"):
             distiller(test_column="tests")
 

@@ -64,3 +64,13 @@ def test_all_turns_of_a_conversation_are_examples_if_they_are_read_so():
     assert len(response_examples(decoder_tokenizer(), rows, max_length=32)) == 1
     examples = response_examples(decoder_tokenizer(), read_training_data(rows, turns="all"), max_length=32)
     assert [words(examples[place]["input_ids"][-2:]) for place in (0, 1)] == [["film", "[SEP]"]] * 2
+
+
+def test_what_was_rewritten_is_trained_on_as_it_was_read():
+    own_words = CallableBackend(lambda texts: ["it was very good"] * len(texts), name="fixed")
+    turns = [{"role": role, "content": "the film was bad"} for _ in range(2) for role in ("user", "assistant")]
+    every = ResponseDistiller(own_words, task="text").distill([{"messages": turns}], turns="all")
+    assert len(response_examples(decoder_tokenizer(), every, max_length=32)) == 2
+    columns = {"prompt_column": "q", "response_column": "a"}
+    named = ResponseDistiller(own_words, task="text").distill([{"q": "the film", "a": "was bad"}], **columns)
+    assert len(response_examples(decoder_tokenizer(), named, max_length=32)) == 1

@@ -62,9 +62,9 @@ def test_what_is_too_unlike_the_original_is_rejected():
     assert judged("Quite another sentence.", TEXT) == ("accepted", None)
 
 
-def test_the_rules_of_the_reference_code_accept_what_is_empty_or_cut_off():
+def test_the_rules_of_the_reference_code_accept_what_is_cut_off():
     rules = SelectionRules(extractor=extractor("text", compat="reference"), is_reference=True)
-    assert judged("", rules) == ("accepted", None)
+    assert judged("", rules) == ("rejected", "empty")  # the one exception: no reader takes an empty response
     assert judged("The end is miss", rules, finish="length") == ("accepted", None)
     assert judged("This is my response: yes", rules) == ("rejected", "leak")
 
