@@ -17,6 +17,7 @@ PAGES = [
     "docs/pruning.md", "docs/dcs.md", "docs/sdft.md",
 ]  # fmt: skip
 FLAGS_OF_OTHERS = ("--local-dir", "--apply_chat_template", "--num_fewshot")  # of `hf download` and `lm_eval`
+SUBCOMMANDS = ("report", "shift", "evaluate")  # of distill
 MADE = {"make_columns": "columns.md", "make_fisher_columns": "fisher-columns.md"}
 
 
@@ -87,7 +88,7 @@ def test_options_shown_exist(page, capsys):
     from spectra.cli.main import main
 
     for command, _ in commands(page):
-        main([command[0], "--help"])
+        main([*command[: 2 if command[1] in SUBCOMMANDS else 1], "--help"])
         known = re.findall(r"--[\w-]+", capsys.readouterr().out)
         assert {word for word in command if word.startswith("--")} <= set(known), command
 
@@ -96,8 +97,8 @@ def test_options_shown_exist(page, capsys):
 def test_flags_named_in_the_text_exist(page, capsys):
     from spectra.cli.main import main
 
-    for command in ("fisher", "surface", "plan", "prune", "plot", "distill"):
-        main([command, "--help"])
+    for command in ("fisher", "surface", "plan", "prune", "plot", "distill", *(f"distill {name}" for name in SUBCOMMANDS)):
+        main([*command.split(), "--help"])
     known = {*FLAGS_OF_OTHERS, *re.findall(r"--[a-z][\w-]+", capsys.readouterr().out)}
     prose = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`[^`\n]*?(--[a-z][\w-]+)", prose)) <= known
