@@ -69,7 +69,7 @@ def _shares(axis: Any, cells: Results) -> None:
     axis.set(ylim=(0, 105), xlabel="after epoch", ylabel="effective share of samples, %")
     axis.set_xticks(range(1, len(shares) + 1))
     axis.set_title("c  sample weights", loc="left", fontsize=8)
-    axis.legend(fontsize=6, loc="lower left")
+    axis.legend(fontsize=6, loc="center right", bbox_to_anchor=(1.0, 0.52))
 
 
 def _curves(axis: Any, of: Results) -> None:
