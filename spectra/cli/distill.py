@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,10 +157,14 @@ def report(output: Path, *, group_by: str | None, as_json: bool, no_color: bool,
     from spectra.results.selection_report import SelectionReport
     from spectra.training.data_files import read_records
     from spectra.training.sdft.groups import groups_of
+    from spectra.training.sdft.mixing import mixing_notes
+    from spectra.training.sdft.run_files import RunFiles, noted_output
 
     records = load_records(output)
     groups = None if group_by is None else groups_of(read_records(output), records, group_by)
-    _print(SelectionReport.of(records, groups=groups), as_json=as_json, no_color=no_color)
+    found = SelectionReport.of(records, groups=groups)
+    notes = mixing_notes(noted_output(RunFiles(output)))
+    _print(dataclasses.replace(found, notes=(*found.notes, *notes)), as_json=as_json, no_color=no_color)
     return 0
 
 

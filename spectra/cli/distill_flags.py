@@ -96,11 +96,21 @@ def generation(flags: Mapping[str, Any], *, default: str) -> GenerationSpec:
     Args:
         flags: By the names click gives them.
         default: Where the flag is not given.
+
+    Returns:
+        The specification.
+
+    Raises:
+        InputError: Values that cannot be, or that do nothing.
     """
     from spectra.training.sdft.generation import generation_spec
 
-    names = ("temperature", "top_p", "top_k", "max_new_tokens", "max_length")
-    return generation_spec(flags["generation"] or default, **{name: flags[name] for name in names if flags[name] is not None})
+    kind, drawing = flags["generation"] or default, ("temperature", "top_p", "top_k")
+    given = {name: flags[name] for name in (*drawing, "max_new_tokens", "max_length") if flags[name] is not None}
+    useless = next((name for name in drawing if name in given), None)
+    if kind == "greedy" and useless is not None:
+        raise InputError(f"--{useless.replace('_', '-')}: nothing is drawn greedily. Leave it out, or sample.")
+    return generation_spec(kind, **given)
 
 
 def backend(flags: Mapping[str, Any], *, load: Callable[..., Backend]) -> Backend:

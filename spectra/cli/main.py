@@ -11,6 +11,8 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
+from typing import Any
 
 import click
 
@@ -22,7 +24,7 @@ from spectra.cli.plan import plan
 from spectra.cli.plot import plot
 from spectra.cli.prune import prune
 from spectra.cli.surface import surface
-from spectra.errors import SpectraError
+from spectra.errors import SpectraError, SpectraWarning
 
 DONE, FAILED, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -66,6 +68,20 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, SpectraWarning):  # ours are for the user, who has no use for the line of code
+            _say(str(message))
+        else:
+            shown(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks '±' is no reason to fail
     try:

@@ -28,16 +28,16 @@ _MANY_REJECTED = 0.3  # our choice: for one reason
 
 _REMEDIES: Mapping[str, str] = {
     "empty": "check that the model is tuned for chat and that its tokenizer has the chat template it was tuned with",
-    "truncated": "raise max_new_tokens",
+    "truncated": "raise max_new_tokens (--max-new-tokens)",
     "leak": "take a template that asks more clearly not to mention the supplied answer",
     "repetition": "sample, with a higher temperature, or take a stronger model",
     "copy_of_prompt": "check that the model is tuned for chat and that its tokenizer has the chat template it was tuned with",
-    "mismatch": "raise n_candidates, or take a stronger model",
+    "mismatch": "raise n_candidates (--n-candidates), or take a stronger model",
     "nothing_extracted": "take a template that asks for the form of the answer, and check that the task is the right one",
     "no_reference": "check that the task is the right one for this data",
-    "prompt_too_long": "raise max_length",
-    "low_rouge_l": "lower min_rouge_l",
-    "failed_tests": "raise n_candidates, and check that the original responses pass the tests",
+    "prompt_too_long": "raise max_length (--max-length) as far as the model takes, or lower max_new_tokens (--max-new-tokens)",
+    "low_rouge_l": "lower min_rouge_l (--min-rouge-l)",
+    "failed_tests": "raise n_candidates (--n-candidates), and check that the original responses pass the tests",
 }
 
 
@@ -215,10 +215,8 @@ def _notes(num_samples: int, decisions: Mapping[str, int], rejected: Mapping[str
         )
     for reason, count in rejected.items():
         if count > _MANY_REJECTED * num_samples:
-            notes.append(
-                f"{count} of {counted(num_samples, 'candidate')} were rejected as '{reason}' ({count / num_samples:.1%}): "
-                f"{REASONS[reason]}; {_REMEDIES[reason]}"
-            )
+            share = f"{count} of {counted(num_samples, 'response')} ({count / num_samples:.1%})"
+            notes.append(f"{share} rejected as '{reason}': {REASONS[reason]}; {_REMEDIES[reason]}")
     return tuple(notes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,9 +75,12 @@ def records_beside(
     given = Path(path).expanduser()
     file = given if given.name.endswith(_SUFFIX) else given.with_name(f"{given.stem}{_SUFFIX}")
     if not file.is_file():
+        stem = file.name.removesuffix(_SUFFIX)
+        written = sum(len(read_journal(part)) for part in file.parent.glob(f"{glob.escape(stem)}.records.rank-*.jsonl"))
+        so_far = f" (so far {written:,})" if written else ""
         raise ResultsError(
-            f"there are no {what} at '{file}'. '{command}' writes them beside its output once nothing is missing; the same "
-            "command continues a run that stopped."
+            f"there are no {what} at '{file}'{so_far}. '{command}' writes them beside its output once nothing is missing; the "
+            "same command continues a run that stopped."
         )
     records = []
     for number, content in enumerate(read_journal(file), 1):

@@ -71,6 +71,50 @@ def test_the_report_is_valid_json_and_the_same_later(run, asked, output):
     assert json.loads(first)["num_samples"] == 4
 
 
+def test_a_smaller_share_is_said_and_kept(run, asked, output):
+    run(*asked, "-o", output, "--allow-truncated", "--mix-ratio", "0")
+    assert [row["completion"] for row in rows_of(output)] == ["the film was good"] * 4
+    assert "mix_ratio 0: 0 of 4 accepted responses are in the data" in run("report", output)[2]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "place", "kept"),
+    [
+        ("--temperature", "0.5", "generation.temperature", 0.5),
+        ("--top-p", "0.5", "generation.top_p", 0.5),
+        ("--top-k", "3", "generation.top_k", 3),
+        ("--max-new-tokens", "5", "generation.max_new_tokens", 5),
+        ("--max-length", "40", "generation.max_length", 40),
+        ("--generation", "greedy", "generation.sampled", False),
+        ("--seed", "7", "seed", 7),
+        ("--n-candidates", "2", "n_candidates", 2),
+        ("--min-rouge-l", "0.25", "selection.min_rouge_l", 0.25),
+        ("--compat", "reference", "selection.compat", "reference"),
+        ("--limit", "3", "data.num_samples", 3),
+        ("--batch-size", "3", "batches.batch_size", 3),
+    ],
+)
+def test_a_flag_reaches_the_run(run, asked, output, flag, value, place, kept):
+    assert run(*asked, "-o", output, flag, value)[0] == 0
+    found = json.loads(output.with_name("own.manifest.json").read_text())
+    for name in place.split("."):
+        found = found[name]
+    assert found == kept
+
+
+def test_all_turns_of_a_column_are_rewritten(run, asked, data, output):
+    turns = [{"role": role, "content": "the film was good"} for _ in range(2) for role in ("user", "assistant")]
+    data.write_text(json.dumps({"messages": turns}) + "\n")
+    assert run(*asked, "-o", output, "--turns", "all")[0] == 0
+    assert len(load_records(output)) == 2
+
+
+def test_columns_are_named(run, asked, data, output):
+    data.write_text(json.dumps({"q": "the film", "a": "was good"}) + "\n")
+    assert run(*asked, "-o", output, "--prompt-column", "q", "--response-column", "a")[0] == 0
+    assert load_records(output)[0].prompt == "the film"
+
+
 def test_a_report_counts_by_a_column(run, asked, output):
     run(*asked, "-o", output)
     code, out, _ = run("report", output, "--group-by", "source")
@@ -160,6 +204,10 @@ class TestRefusals:
         said = refused(*asked, "-o", output)
         assert "row 1" in said
         assert "completion" in said
+
+    def test_what_does_nothing_is_refused(self, refused, asked, output):
+        said = refused(*asked, "-o", output, "--generation", "greedy", "--top-p", "0.5")
+        assert said == "--top-p: nothing is drawn greedily. Leave it out, or sample."
 
     def test_a_run_with_other_settings(self, run, refused, asked, output):
         run(*asked, "-o", output)

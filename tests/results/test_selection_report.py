@@ -94,7 +94,8 @@ def test_a_model_that_repeats_the_originals_is_noted_as_such():
 def test_many_rejections_for_one_reason_are_noted_above_three_in_ten(rejected, warns):
     report = SelectionReport.of(run_of(accepted=[1.5] * (75 - rejected), rejected={"truncated": rejected, "leak": 25}))
     notes = [
-        "31 of 100 candidates were rejected as 'truncated' (31.0%): stopped at the length limit; raise max_new_tokens",
+        "31 of 100 responses (31.0%) rejected as 'truncated': stopped at the length limit; raise max_new_tokens "
+        "(--max-new-tokens)",
     ]
     assert list(report.notes) == (notes if warns else [])
 
@@ -103,7 +104,7 @@ def test_many_rejections_for_one_reason_are_noted_above_three_in_ten(rejected, w
 def test_every_reason_comes_with_a_remedy(reason):
     few, many = SelectionReport.of(run_of(rejected={reason: 3})).notes
     assert few.startswith("0 of 3 responses changed (0.0%)")
-    assert many.startswith(f"3 of 3 candidates were rejected as '{reason}' (100.0%): {REASONS[reason]}; ")
+    assert many.startswith(f"3 of 3 responses (100.0%) rejected as '{reason}': {REASONS[reason]}; ")
 
 
 def test_json_holds_everything():

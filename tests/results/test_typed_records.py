@@ -65,3 +65,9 @@ def test_a_line_that_is_none_is_named(tmp_path):
     (tmp_path / "out.records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(ResultsError, match=r"line 2: .*there is no 'size'.*Delete the line"):
         records_beside(tmp_path / "out.jsonl", reading, what="readings", command="read")
+
+
+def test_a_run_that_is_not_complete_says_how_far_it_is(tmp_path):
+    (tmp_path / "out.records.rank-00000-of-00002.jsonl").write_text((json.dumps(asdict(GOOD)) + "\n") * 3)
+    with pytest.raises(ResultsError, match=r"no readings at .*out.records.jsonl' \(so far 3\)"):
+        records_beside(tmp_path / "out.jsonl", reading, what="readings", command="read")

@@ -14,6 +14,8 @@ from spectra.training.sdft.extractors.registry import extractor
 from spectra.training.sdft.generation import GenerationSpec, generation_spec
 from spectra.training.sdft.templates import RewriteTemplate, default_template, template
 
+_OF_DISTILL = ("prompt_column", "response_column", "turns", "limit", "mix_ratio", "force", "progress")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig:
@@ -94,6 +96,8 @@ def distill_config(given: DistillConfig | Mapping[str, Any] | None = None, **cha
     options = {**(given or {}), **changes}
     known = [option.name for option in dataclasses.fields(DistillConfig)]
     unknown = next((name for name in options if name not in known), None)
+    if unknown in _OF_DISTILL:
+        raise InputError(f"DistillConfig has no option '{unknown}': it is an argument of distill().")
     if unknown is not None:
         raise InputError(f"DistillConfig has no option '{unknown}'.{did_you_mean(unknown, known)} Known: {', '.join(known)}.")
     if "task" not in options:

@@ -7,6 +7,7 @@ another one.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from spectra.results.selection_report import SelectionReport
 from spectra.training.sdft.config import DistillConfig, distill_config
 from spectra.training.sdft.generation import Backend
 from spectra.training.sdft.groups import groups_of
-from spectra.training.sdft.mixing import mixed_in
+from spectra.training.sdft.mixing import mixed_in, mixing_notes
 from spectra.training.sdft.record_runs import Progress, all_records, refuse_input
 from spectra.training.sdft.rewriting import Rewriting
 from spectra.training.sdft.row_files import encoded_rows, write_rows
@@ -37,12 +38,14 @@ class Distillation:
         records: What became of every response, in the order of the data.
         path: Where the rows are written.
         read_as: How the rows were read, by name: ``turns``, ``prompt_column``, ``response_column``.
+        mixed: ``mix_ratio``, and how many responses were accepted and how many of these are used.
     """
 
     rows: list[dict[str, Any]]
     records: tuple[DistillRecord, ...]
     path: Path | None = None
     read_as: Mapping[str, Any] = field(default_factory=dict)
+    mixed: Mapping[str, float] = field(default_factory=dict)
 
     def report(self, *, group_by: str | None = None) -> SelectionReport:
         """Count decisions and reasons.
@@ -56,7 +59,8 @@ class Distillation:
         Raises:
             InputError: No such column.
         """
-        return SelectionReport.of(self.records, groups=groups_of(self.rows, self.records, group_by))
+        report = SelectionReport.of(self.records, groups=groups_of(self.rows, self.records, group_by))
+        return dataclasses.replace(report, notes=(*report.notes, *mixing_notes(self.mixed)))
 
 
 class ResponseDistiller:
@@ -146,6 +150,8 @@ class ResponseDistiller:
         path = None if output is None else Path(output).expanduser()
         if path is not None:
             _check_output(path, data)
+            if self.config.extractor().name == "<lambda>":
+                raise InputError("task: a run knows its extractor by the name. Pass Extractor('name', 1, function).")
             encoded_rows(path, found.with_responses({}))  # what it cannot hold is refused now, and not after hours
         work = Rewriting(found.samples, self.backend, self.config)
         records = all_records(work, path, DistillRecord.from_dict, force=force, progress=progress)
@@ -156,10 +162,12 @@ class ResponseDistiller:
             one.row_id: one.response for one in records if one.decision == "accepted" and mixed_in(one.row_id, mix_ratio, seed)
         }
         rows = found.with_responses(taken)
+        accepted = sum(one.decision == "accepted" for one in records)
+        mixed = {"mix_ratio": mix_ratio, "accepted": accepted, "used": len(taken)}
         if path is not None:
-            with publishing(RunFiles(path)):
+            with publishing(RunFiles(path), mixed):
                 write_rows(path, rows)
-        return Distillation(rows=rows, records=records, path=path, read_as=read_as)
+        return Distillation(rows=rows, records=records, path=path, read_as=read_as, mixed=mixed)
 
     def _check_tests(self, found: TrainingData) -> None:
         column = self.config.test_column

@@ -25,6 +25,7 @@ def groups_of(rows: Sequence[Mapping[str, Any]], records: Sequence[DistillRecord
     """
     if column is None:
         return None
-    if column not in rows[0]:
-        raise InputError(f"no column '{column}'.{did_you_mean(column, rows[0])} Columns: {', '.join(rows[0])}.")
-    return [str(rows[record.row].get(column)) for record in records]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if column not in columns:
+        raise InputError(f"no column '{column}'.{did_you_mean(column, columns)} Columns: {', '.join(columns)}.")
+    return [" ".join(str(rows[record.row].get(column)).split()) or "(empty)" for record in records]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from spectra.errors import InputError
 from spectra.training.sdft.generation import seed_of
 
@@ -29,3 +31,17 @@ def mixed_in(row_id: str, ratio: float, seed: int) -> bool:
     if not 0.0 <= ratio <= 1.0:
         raise InputError(f"mix_ratio is {ratio!r}: pass the share of samples that take the rewritten response, from 0 to 1.")
     return seed_of("mixing", seed, row_id) < ratio * 2**63  # exact: Python compares an int and a float by their values
+
+
+def mixing_notes(mixed: Mapping[str, float]) -> tuple[str, ...]:
+    """Say how many of the accepted responses are in the data, if not all are.
+
+    Args:
+        mixed: ``mix_ratio``, ``accepted`` and ``used``; or nothing.
+
+    Returns:
+        A note, or none.
+    """
+    if not mixed or mixed["used"] == mixed["accepted"]:
+        return ()
+    return (f"mix_ratio {mixed['mix_ratio']:g}: {mixed['used']:,} of {mixed['accepted']:,} accepted responses are in the data",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,12 +43,7 @@ class Rewriting:
     @cached_property
     def unasked(self) -> dict[int, str]:
         """Samples that the model is not asked about, with the reason: no candidate could be taken."""
-        extract = self._rules.extractor.extract
-        reasons = {
-            place: "no_reference"
-            for place, sample in enumerate(self.samples)
-            if extract(sample.response, sample.fields) is None
-        }
+        reasons = {place: "no_reference" for place, sample in enumerate(self.samples) if self._extracted(sample) is None}
         if len(reasons) == len(self.samples):
             raise InputError(
                 f"task '{self._rules.extractor.name}': none of the {len(self.samples):,} responses holds anything of it; "
@@ -76,7 +72,7 @@ class Rewriting:
             "backend": self.backend.name,
             "model": self.backend.identity(),
             PLAN: {"batch_size": self.backend.batch_size, "digest": hashlib.sha256(ids.encode()).hexdigest()[:16]},
-            "data": samples_digest(self.samples),
+            "data": samples_digest(self.samples) | self._other_columns(),
             "task": {"name": by.name, "version": by.version},
             "template": {"id": template.id, "digest": template.digest()},
             "generation": self._spec.to_dict(),
@@ -90,6 +86,13 @@ class Rewriting:
                 "test_column": config.test_column,
             },
         }
+
+    def _other_columns(self) -> dict[str, str]:
+        """Tell what else of the rows decides: tests, and all that an extractor of one's own may look at."""
+        if isinstance(self.config.task, str) and self.config.test_column is None:
+            return {}
+        text = json.dumps([dict(sample.fields) for sample in self.samples], sort_keys=True, default=str)
+        return {"columns": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]}
 
     def records(self, finished: set[str], rank: int, world: int) -> Iterator[list[DistillRecord]]:
         """Rewrite.
@@ -158,6 +161,17 @@ class Rewriting:
     def _unasked_record(self, place: int) -> DistillRecord:
         verdict = Verdict(decision="rejected", reason=self.unasked[place])
         return _record(self.samples[place], Completion("", 0, ""), verdict, self._template.id, attempt=0, seconds=0.0)
+
+    def _extracted(self, sample: Sample) -> object:
+        by = self._rules.extractor
+        try:
+            return by.extract(sample.response, sample.fields)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            raise InputError(
+                f"extractor '{by.name}' fails on the response of row {sample.row + 1} ({said}). It gets the "
+                "response and its row, and returns the answer or None."
+            ) from error
 
     def _nothing_fits(self) -> str:
         assert self._lengths is not None

@@ -31,7 +31,9 @@ from spectra.results.journal import Journal, json_line, read_journal
 from spectra.results.writing import made, unwritable, write_whole
 from spectra.training.sdft.run_locks import is_held, locked, refuse_others
 
-PLAN = "batches"  # in a manifest: how the first process arranged the work; another may, on a smaller device
+# In a manifest, and not compared: how the first process arranged the work (another may do so otherwise, on a smaller device),
+# and what was written of the records last.
+PLAN, OUTPUT = "batches", "output"
 _LONGEST_LOOK = 600.0  # seconds: reading and merging millions of records takes a minute; a process that hangs is to be named
 
 
@@ -154,17 +156,38 @@ def merge(files: RunFiles, expected_ids: Sequence[str]) -> list[dict[str, Any]] 
 
 
 @contextmanager
-def publishing(files: RunFiles) -> Iterator[None]:
+def publishing(files: RunFiles, noted: Mapping[str, Any]) -> Iterator[None]:
     """Write the output meanwhile: of several processes that have all of it, one after the other.
 
     Args:
         files: Of the run.
+        noted: What to note of the output.
+
+    Yields:
+        Nothing.
 
     Raises:
         ResultsError: Files cannot be written.
     """
     with _looking(files):
         yield
+        text = json.dumps(_read_manifest(files.manifest) | {OUTPUT: noted}, indent=1, allow_nan=False)
+        write_whole(files.manifest, (text + "\n").encode())
+
+
+def noted_output(files: RunFiles) -> dict[str, Any]:
+    """Return what was noted of the output when it was written.
+
+    Args:
+        files: Of the run.
+
+    Returns:
+        It; nothing where there is no manifest.
+
+    Raises:
+        ResultsError: The manifest is damaged.
+    """
+    return dict(_read_manifest(files.manifest).get(OUTPUT, {})) if files.manifest.exists() else {}
 
 
 def _start_over(files: RunFiles, other_shards: Sequence[Path]) -> None:
@@ -205,7 +228,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     before, after = _flat(old), _flat(new)
-    names = [name for name in before | after if before.get(name) != after.get(name) and not name.startswith(f"{PLAN}.")]
+    names = [
+        name
+        for name in before | after
+        if before.get(name) != after.get(name) and not name.startswith((f"{PLAN}.", f"{OUTPUT}."))
+    ]
     return [f"{name} {before.get(name, 'missing')} there, {after.get(name, 'missing')} now" for name in names]
 
 

@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from spectra.errors import ResultsError
 from spectra.results.writing import unwritable
@@ -35,7 +36,8 @@ def locked(path: Path, output: Path, *, wait: float = 0.0) -> Iterator[None]:
 
     lock: BaseFileLock = FileLock(path)
     try:
-        lock.acquire(timeout=wait)
+        with TemporaryFile(dir=path.parent):  # filelock takes a folder that takes no files for a lock that is held, and waits
+            lock.acquire(timeout=wait)
     except Timeout:
         raise ResultsError(f"'{output}' is being written by {_holder(path)}. Let it end, or choose another --output.") from None
     except OSError as error:

@@ -1,9 +1,8 @@
+import itertools
 import json
 import os
-import random
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -106,13 +105,24 @@ class TestMixing:
             return {n for n, (row, old) in enumerate(zip(rows, ROWS, strict=True)) if row != old}
 
         shares = [changed(ratio) for ratio in (0.0, 0.3, 0.6, 1.0)]
-        assert all(small <= large for small, large in pairwise(shares))
+        assert all(small <= large for small, large in itertools.pairwise(shares))
         assert [len(shares[0]), len(shares[-1])] == [0, 14]
 
     def test_another_share_asks_the_model_nothing(self, tmp_path):
         distiller().distill(ROWS, tmp_path / "own.jsonl")
         silent = distiller(lambda text: pytest.fail("asked")).distill(ROWS, tmp_path / "own.jsonl", mix_ratio=0.5)
         assert lines(tmp_path / "own.jsonl") == silent.rows
+
+    def test_what_is_used_is_noted_beside_the_output_and_in_the_report(self, tmp_path):
+        done = distiller().distill(ROWS, tmp_path / "own.jsonl", mix_ratio=0.5)
+        noted = json.loads((tmp_path / "own.manifest.json").read_text())["output"]
+        assert noted == {
+            "mix_ratio": 0.5,
+            "accepted": 14,
+            "used": sum(r != old for r, old in zip(done.rows, ROWS, strict=True)),
+        }
+        assert done.report().notes[-1] == f"mix_ratio 0.5: {noted['used']} of 14 accepted responses are in the data"
+        assert "mix_ratio" not in " ".join(distiller().distill(ROWS, tmp_path / "own.jsonl").report().notes)
 
     def test_a_share_that_is_none_is_refused(self):
         with pytest.raises(InputError, match="mix_ratio: expected a share from 0 to 1, got 1.5"):
@@ -255,9 +265,8 @@ class TestKilling:
         assert kills >= 8
 
     def test_a_run_killed_again_and_again_ends_as_if_it_was_not(self, tmp_path, uninterrupted):
-        draw, kills = random.Random(0), 0
-        while killed_at(draw.randint(6, 12), tmp_path / "own.jsonl"):
-            kills += 1
+        events = itertools.count(6)  # more each time: the last steps of a run are too many for a few
+        kills = sum(1 for _ in itertools.takewhile(lambda event: killed_at(event, tmp_path / "own.jsonl"), events))
         assert kills >= 4
         assert whole(distiller(batch_size=2), tmp_path / "own.jsonl") == uninterrupted
 
@@ -267,6 +276,17 @@ def whole(made, output):
     made.distill(ROWS, output)
     records = [record.to_dict() | {"seconds": None} for record in load_records(output)]
     return output.read_bytes(), records, sorted(path.name for path in output.parent.iterdir())
+
+
+def test_tests_that_have_changed_are_another_run(tmp_path):
+    def of(test):
+        rows = [{"prompt": "one", "completion": "x = 1", "tests": test}]
+        backend = CallableBackend(lambda texts: ["x = 1  # one"], name="x")
+        return ResponseDistiller(backend, task="code", test_column="tests").distill(rows, tmp_path / "own.jsonl")
+
+    of("assert x == 1")
+    with pytest.raises(ResultsError, match=r"data\.columns"):
+        of("assert x == 2")
 
 
 class TestARealModel:
@@ -340,6 +360,23 @@ class TestRefusals:
     def test_a_task_is_needed(self):
         with pytest.raises(InputError, match="task: say what a rewritten response must agree in"):
             ResponseDistiller(CallableBackend(lambda texts: texts, name="x"))
+
+    def test_an_argument_of_the_run_is_told_from_an_option(self):
+        with pytest.raises(InputError, match=r"no option 'mix_ratio': it is an argument of distill\(\)"):
+            distiller(mix_ratio=0.5)
+
+    def test_an_extractor_that_fails_is_named_with_its_row(self):
+        from spectra.training.sdft import Extractor
+
+        backend = CallableBackend(lambda texts: texts, name="x")
+        by = Extractor("mine", 1, lambda text, row: row["key"])
+        with pytest.raises(InputError, match=r"extractor 'mine' fails on the response of row 1 \(KeyError: 'key'\)"):
+            ResponseDistiller(backend, task=by).distill(ROWS)
+
+    def test_an_extractor_without_a_name_keeps_no_files(self, tmp_path):
+        made = ResponseDistiller(CallableBackend(lambda texts: texts, name="x"), task=lambda text, row: text)
+        with pytest.raises(InputError, match="a run knows its extractor by the name"):
+            made.distill(ROWS, tmp_path / "own.jsonl")
 
     def test_what_is_no_model_is_refused(self):
         with pytest.raises(InputError, match="model: function is no path and no backend"):

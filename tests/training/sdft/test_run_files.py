@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -400,3 +401,9 @@ def test_a_rank_that_cannot_be_is_refused(monkeypatch, rank, world):
     monkeypatch.setenv("WORLD_SIZE", world)
     with pytest.raises(InputError, match=f"environment: RANK='{rank}' of WORLD_SIZE='{world}' is no process of several"):
         process_rank()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no folder that nothing can be made in")
+def test_a_folder_that_cannot_hold_a_lock_is_not_waited_for():
+    with pytest.raises(ResultsError), open_run(RunFiles(Path("/proc/own.jsonl")), {}):
+        pass
