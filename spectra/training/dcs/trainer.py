@@ -174,10 +174,12 @@ class DCSTrainer(Trainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         taken = taken_apart(self, inputs)
         judged, outputs = self._judge(model, taken)
-        weighing = self._at_work()
-        if self.config.looks_while_training:
-            weighing.see(taken[0], judged, self.state.global_step)
-        loss = weighted_mean(judged.losses, weighing.factors(taken[0]), num_items_in_batch)
+        factors = torch.ones_like(judged.losses, dtype=torch.float32)  # before training, as when its first round begins
+        if self._weighing is not None:
+            factors = self._weighing.factors(taken[0])
+            if self.config.looks_while_training:
+                self._weighing.see(taken[0], judged, self.state.global_step)
+        loss = weighted_mean(judged.losses, factors, num_items_in_batch)
         if num_items_in_batch is not None:  # of all processes, whose gradients are averaged
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss

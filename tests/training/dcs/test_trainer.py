@@ -237,6 +237,16 @@ def test_diagnostics_join_by_configuration(tmp_path):
     assert max(ratios) != pytest.approx(1.0, abs=1e-6)
 
 
+def test_a_loss_can_be_asked_for_before_training(tmp_path):
+    run = trainer(tmp_path)
+    batch = next(iter(run.get_train_dataloader()))
+    model = run.model.train()
+    for module in model.modules():
+        module.p = 0.0  # of dropout: two passes are to be alike
+    labels = {name: value for name, value in batch.items() if name != "sample_index"}
+    assert run.compute_loss(model, dict(batch)).item() == pytest.approx(model(**labels).loss.item(), rel=1e-6)
+
+
 def test_the_best_teacher_is_chosen_on_the_eval_data(tmp_path):
     from transformers import BertForSequenceClassification, Trainer
 
