@@ -1,9 +1,13 @@
-"""Tables in a study's ``README.md``, between markers: ``<!-- table: NAME -->`` and ``<!-- end -->``."""
+"""Tables in pages of Markdown, between markers.
+
+In a study's ``README.md``: ``<!-- table: NAME -->`` and ``<!-- end -->``. In ``docs/``, whose tests compare a page with what is
+made anew: ``<!-- table NAME -->``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,16 @@ def write_tables(readme: Path, tables: Mapping[str, str]) -> None:
         if number != 1:
             raise SystemExit(f"'{readme}' has {number} places for the table '{name}', expected 1.")
     readme.write_text(text, encoding="utf-8")
+
+
+def remade(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """Return a page of ``docs/`` with its tables made anew; only what stands between markers differs."""
+    return re.sub(
+        r"(<!-- table (\w+) -->\n)(.*?)(<!-- end -->)",
+        lambda match: match[1] + tables[match[2]]() + match[4],
+        page,
+        flags=re.DOTALL,
+    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

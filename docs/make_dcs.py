@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.readme_tables import remade
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -32,12 +34,7 @@ def text(page: str) -> str:
     Returns:
         The same page; only what stands between markers differs.
     """
-    return re.sub(
-        r"(<!-- table (\w+) -->\n)(.*?)(<!-- end -->)",
-        lambda match: match[1] + TABLES[match[2]]() + match[4],
-        page,
-        flags=re.DOTALL,
-    )
+    return remade(page, TABLES)
 
 
 def options() -> str:

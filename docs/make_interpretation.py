@@ -6,7 +6,6 @@ The page holds the tables between markers, ``<!-- table NAME -->`` and ``<!-- en
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import spectra
+from analysis.readme_tables import remade
 from spectra.esd.low_rank import low_rank_spectrum
 from spectra.esd.marchenko_pastur import bulk_density
 from spectra.esd.reliability import tail_excess
@@ -43,12 +43,7 @@ def text(page: str) -> str:
     Returns:
         The same page; only what stands between markers differs.
     """
-    return re.sub(
-        r"(<!-- table (\w+) -->\n)(.*?)(<!-- end -->)",
-        lambda match: match[1] + TABLES[match[2]]() + match[4],
-        page,
-        flags=re.DOTALL,
-    )
+    return remade(page, TABLES)
 
 
 def strategies() -> str:

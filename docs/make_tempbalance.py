@@ -8,12 +8,12 @@ a minute or two. They are drawn anew with ``--figures``.
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.readme_tables import remade
 from spectra.policies.learning_rate import ScaleMap, ScalePolicy
 from spectra.policies.presets import SCALE_PRESETS
 
@@ -46,12 +46,7 @@ def text(page: str) -> str:
     Returns:
         The same page; only what stands between markers differs.
     """
-    return re.sub(
-        r"(<!-- table (\w+) -->\n)(.*?)(<!-- end -->)",
-        lambda match: match[1] + TABLES[match[2]]() + match[4],
-        page,
-        flags=re.DOTALL,
-    )
+    return remade(page, TABLES)
 
 
 def options() -> str:
