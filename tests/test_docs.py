@@ -49,11 +49,20 @@ def classifier(demo_folder, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def writer(tmp_path_factory):
+    """The chat model of the pages, as docs/make_writer.py makes it."""
+    folder = tmp_path_factory.mktemp("pages") / "writer"
+    runpy.run_path(str(ROOT / "docs" / "make_writer.py"))["save_writer"](folder)
+    return folder
+
+
 @pytest.fixture
-def checkout(classifier, tmp_path, monkeypatch):
-    """A folder that looks like a checkout in which the classifier was made."""
+def checkout(classifier, writer, tmp_path, monkeypatch):
+    """A folder that looks like a checkout in which the models of the pages were made."""
     (tmp_path / "demo-report").mkdir()
     (tmp_path / "demo-report" / "classifier").symlink_to(classifier)
+    (tmp_path / "demo-report" / "writer").symlink_to(writer)
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectra.cli.distill_checks import check_place, check_rows
 from spectra.cli.distill_flags import (
     COMPAT,
     DATA_FLAGS,
@@ -21,7 +22,9 @@ from spectra.cli.distill_flags import (
     TASK,
     DistillCommand,
     backend,
+    check_backend,
     generation,
+    print_notes,
     with_flags,
 )
 from spectra.cli.distill_measures import evaluate, shift
@@ -38,7 +41,7 @@ Examples:
   spectra distill train.jsonl --model served-name --backend openai --base-url http://localhost:8000/v1 --task code -o out.jsonl
   spectra distill report own-words.jsonl
 
-The same command continues a run that stopped. Under torchrun each process takes its part.
+The same command continues a run that stopped; --resume refuses to begin one. Under torchrun each process takes its part.
 
 \b
 Also:
@@ -47,17 +50,18 @@ Also:
   spectra distill evaluate TEST --model M --task T  answers of a model, tuned or not, beside a test set's
 """
 
+_COUNT, _SHARE = click.IntRange(min=1), click.FloatRange(0, 1)
 _SELECTION_FLAGS = (
     click.option("--template", metavar="T", help="What the model is asked: a name or TOML file.  [default: the task's]"),
     click.option(
-        "--n-candidates", type=int, default=1, metavar="N", show_default=True, help="Tries at most; the first that passes."
+        "--n-candidates", type=_COUNT, default=1, metavar="N", show_default=True, help="Tries; the first that passes."
     ),
     click.option("--allow-truncated", is_flag=True, help="Accept what stopped at the length limit."),
-    click.option("--min-rouge-l", type=float, default=0.0, metavar="X", show_default=True, help="Least similarity (ROUGE-L)."),
+    click.option("--min-rouge-l", type=_SHARE, default=0.0, metavar="X", show_default=True, help="Least similarity (ROUGE-L)."),
     COMPAT,
     click.option("--test-column", metavar="NAME", help="For code: column of tests, WHICH ARE RUN on this machine."),
     click.option(
-        "--mix-ratio", type=float, default=1.0, metavar="X", show_default=True, help="Share of accepted responses that is used."
+        "--mix-ratio", type=_SHARE, default=1.0, metavar="X", show_default=True, help="Share of the accepted that is used."
     ),
 )
 _GROUPS = {"Data": DATA_FLAGS, "Model": MODEL_FLAGS, "Generation": GENERATION_FLAGS, "Selection": _SELECTION_FLAGS}
@@ -78,8 +82,19 @@ def distill() -> None:
     """Rewrite responses in the model's own words."""
 
 
+class _GroupContext(click.Context):
+    """Errors of the hidden command are the group's."""
+
+    @property
+    def command_path(self) -> str:
+        """As it is typed."""
+        return self.parent.command_path if self.parent else super().command_path
+
+
 class RewriteCommand(DistillCommand):
     """The group's own work."""
+
+    context_class = _GroupContext
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Leave out the hidden command's name."""
@@ -95,6 +110,7 @@ class RewriteCommand(DistillCommand):
 )
 @with_flags(_GROUPS)
 @click.option("--force", is_flag=True, help="Start over, and replace files of another run.")
+@click.option("--resume", is_flag=True, help="Only continue a run: an error where there is none.")
 @click.option("--dry-run", is_flag=True, help="Show the first request and what would be asked; write nothing.")
 @click.option("--no-color", is_flag=True, help="No colours.")
 @with_flags({"Options": OUTPUT_FLAGS})
@@ -111,26 +127,22 @@ def rewrite(data: Path, *, output: Path | None, dry_run: bool, quiet: bool, debu
     config = distill_config(generation=generation(flags, default="reference"), **{name: flags[name] for name in same})
     if output is None and not dry_run:
         raise InputError("say where the data set goes: -o FILE.jsonl. (--dry-run shows what would be asked.)")
-    from spectra.training.sdft.backends.transformers import load_backend
+    columns = {name: flags[name] for name in ("prompt_column", "response_column", "turns", "limit")}
+    check_rows(data, output, columns)
+    if output is not None and not dry_run:
+        check_place(output, resume=flags["resume"], force=flags["force"])
+    check_backend(flags)  # last, as it may have to ask torch
     from spectra.training.sdft.distiller import ResponseDistiller
 
-    columns = {name: flags[name] for name in ("prompt_column", "response_column", "turns", "limit")}
-    hidden = quiet or not sys.stderr.isatty()
-    with progress_bar("responses", hidden=hidden) as advance:
-        distiller = ResponseDistiller(backend(flags, load=load_backend), config=config)
-        if dry_run:
+    with progress_bar("responses", hidden=quiet or not sys.stderr.isatty()) as advance:
+        distiller = ResponseDistiller(backend(flags), config=config)
+        if output is None or dry_run:
             print(_preview(distiller, data, columns))
             return 0
-        assert output is not None
-        try:
-            done = distiller.distill(
-                data, output, **columns, mix_ratio=flags["mix_ratio"], force=flags["force"], progress=advance
-            )
-        except KeyboardInterrupt:
-            print("What is written so far is kept; the same command continues there.", file=sys.stderr)
-            raise
+        done = distiller.distill(data, output, **columns, mix_ratio=flags["mix_ratio"], force=flags["force"], progress=advance)
     if done is None:
-        print("This process is done; the last one writes the data set.", file=sys.stderr)
+        if not quiet:
+            print("This process is done; the last one writes the data set.", file=sys.stderr)
         return 0
     _print(done.report(), as_json=flags["as_json"], no_color=flags["no_color"])
     if not (quiet or flags["as_json"]):
@@ -142,7 +154,7 @@ distill.add_command(evaluate)
 distill.add_command(shift)
 
 
-@distill.command()
+@distill.command(cls=DistillCommand)
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--group-by", metavar="COLUMN", help="Count for each value of a column, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -203,5 +215,4 @@ def _print(report: SelectionReport, *, as_json: bool, no_color: bool) -> None:
         out.print()
         out.print(selection_groups_table(report, width=out.width))
     out.print("\n" + conclusion, markup=False)
-    for note in report.notes:
-        print(note, file=sys.stderr)
+    print_notes(report.notes)

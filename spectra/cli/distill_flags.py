@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectra.cli.distill_checks import check_computing
+from spectra.cli.flag_words import flags_of, in_flags, warnings_in_flags
 from spectra.cli.setting_flags import GroupedCommand
-from spectra.errors import InputError, did_you_mean
+from spectra.errors import InputError, SpectraError, did_you_mean
 
 if TYPE_CHECKING:
     from spectra.training.sdft.generation import Backend, GenerationSpec
+
+_INTERRUPTED = 130  # as spectra.cli.main says
 
 # Which flags each backend takes.
 _OWN = {
@@ -59,15 +64,39 @@ GENERATION_FLAGS = (
 COMPAT = click.option("--compat", metavar="C", help="reference: the rules of the reference code.")
 OUTPUT_FLAGS = (
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-    click.option("--quiet", is_flag=True, help="No bar of progress, and no hints."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress, no hints."),
     click.option("--debug", is_flag=True, help="Show the traceback of an internal error."),
 )
 
 
 class DistillCommand(GroupedCommand):
-    """A command with these flags, in groups."""
+    """A command with these flags, in groups. What goes wrong in it is said in their words."""
 
     option_groups: dict[str, str] = {}  # noqa: RUF012 - set once, when the options are made
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        Args:
+            ctx: Its flags.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            SpectraError: Its own, in other words.
+            Exit: Ctrl-C.
+        """
+        flags = flags_of(ctx)
+        try:
+            with warnings_in_flags(flags):
+                return super().invoke(ctx)
+        except SpectraError as error:
+            error.args = (in_flags(str(error), flags), *error.args[1:])
+            raise
+        except KeyboardInterrupt:
+            print(f"spectra: interrupted{_afterwards(ctx.params)}", file=sys.stderr)
+            raise click.exceptions.Exit(_INTERRUPTED) from None
 
 
 def with_flags(groups: Mapping[str, Sequence[Callable[..., Any]]]) -> Callable[[Any], Any]:
@@ -113,26 +142,36 @@ def generation(flags: Mapping[str, Any], *, default: str) -> GenerationSpec:
     return generation_spec(kind, **given)
 
 
-def backend(flags: Mapping[str, Any], *, load: Callable[..., Backend]) -> Backend:
-    """Return what writes.
+def check_backend(flags: Mapping[str, Any]) -> None:
+    """Refuse what writes, or its flags, before anything is imported for it.
 
     Args:
         flags: By the names click gives them.
-        load: Loads a model of transformers.
+
+    Raises:
+        InputError: An unknown backend, a flag of another one, an unknown dtype, or a device that is not there.
+    """
+    kind = flags["backend"]
+    if kind not in _OWN:
+        raise InputError(f"unknown backend '{kind}'.{did_you_mean(kind, _OWN)} Known: {', '.join(_OWN)}.")
+    useless = next((name for name in _given(flags) if name not in _OWN[kind]), None)
+    if useless is not None:
+        raise InputError(f"--backend {kind} has no --{useless.replace('_', '-')}. Leave it out.")
+    if kind == "transformers":
+        check_computing(flags["device"], flags["dtype"])
+
+
+def backend(flags: Mapping[str, Any], *, is_tuned: bool = False) -> Backend:
+    """Return what writes.
+
+    Args:
+        flags: By the names click gives them; :func:`check_backend` has seen them.
+        is_tuned: Switch an adapter on.
 
     Returns:
         The backend that ``--backend`` names.
-
-    Raises:
-        InputError: An unknown one, or a flag of another one.
     """
-    kind, model = flags["backend"], flags["model"]
-    if kind not in _OWN:
-        raise InputError(f"unknown backend '{kind}'.{did_you_mean(kind, _OWN)} Known: {', '.join(_OWN)}.")
-    given = {name: flags[name] for names in _OWN.values() for name in names if flags[name] not in (None, False)}
-    useless = next((name for name in given if name not in _OWN[kind]), None)
-    if useless is not None:
-        raise InputError(f"--backend {kind} has no --{useless.replace('_', '-')}. Leave it out.")
+    kind, model, given = flags["backend"], flags["model"], _given(flags)
     if kind == "openai":
         from spectra.training.sdft.backends.server import OpenAIBackend
 
@@ -141,4 +180,33 @@ def backend(flags: Mapping[str, Any], *, load: Callable[..., Backend]) -> Backen
         from spectra.training.sdft.backends.vllm_engine import VllmBackend
 
         return VllmBackend(model, **given)
-    return load(model, **given)
+    if is_tuned:
+        from spectra.training.sdft.backends.tuned import load_tuned_backend
+
+        return load_tuned_backend(model, **given)
+    from spectra.training.sdft.backends.transformers import load_backend
+
+    return load_backend(model, **given)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what is doubtful of a result on stderr, in the words of the command line.
+
+    Args:
+        notes: Of the result.
+    """
+    flags = flags_of(click.get_current_context())
+    for note in notes:
+        print(in_flags(note, flags), file=sys.stderr)
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: flags[name] for names in _OWN.values() for name in names if flags[name] not in (None, False)}
+
+
+def _afterwards(flags: Mapping[str, Any]) -> str:
+    """Say how a run goes on; those that write nothing, or have no ``--force`` to begin again, do not."""
+    if flags.get("output") is None or "force" not in flags or flags.get("dry_run"):
+        return ""
+    without = " without --force" if flags["force"] else ""
+    return f". What is written so far is kept; the same command{without} continues there."

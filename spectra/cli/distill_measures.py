@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectra.cli.distill_checks import check_computing, check_place, check_scores
 from spectra.cli.distill_flags import (
     COLUMN_FLAGS,
     COMPAT,
@@ -18,7 +19,9 @@ from spectra.cli.distill_flags import (
     TASK,
     DistillCommand,
     backend,
+    check_backend,
     generation,
+    print_notes,
     with_flags,
 )
 from spectra.cli.progress import progress_bar
@@ -27,6 +30,8 @@ from spectra.errors import InputError
 if TYPE_CHECKING:
     from spectra.results.data_shift import DataShift
     from spectra.results.model_shift import ModelShift
+    from spectra.training.pretrained import Pretrained
+    from spectra.training.sdft.samples import TrainingData
 
 _EVALUATE = """\b
 Examples:
@@ -57,19 +62,28 @@ def evaluate(data: Path, *, output: Path | None, quiet: bool, as_json: bool, deb
     DATA is of any form that can be rewritten. The model sees its prompts as it would be trained on them. Answers are greedy
     unless --generation says otherwise.
     """
-    from spectra.training.sdft.backends.tuned import load_tuned_backend
-    from spectra.training.sdft.evaluation import evaluate_responses
+    from spectra.training.sdft.extractors.registry import extractor
 
     spec = generation(flags, default="greedy")
-    names = ("task", "compat", "seed", "prompt_column", "response_column", "turns", "limit", "force")
+    by = extractor(flags["task"], compat=flags["compat"])
+    columns = {name: flags[name] for name in ("prompt_column", "response_column", "turns", "limit")}
+    check_scores(data, output, columns)
+    if output is not None:
+        check_place(output)
+    check_backend(flags)  # last, as it may have to ask torch
+    from spectra.training.sdft.evaluation import evaluate_responses
+
     with progress_bar("answers", hidden=quiet or not sys.stderr.isatty()) as advance:
-        writer = backend(flags, load=load_tuned_backend)
-        given = {name: flags[name] for name in names}
-        found = evaluate_responses(writer, data, output, spec=spec, progress=advance, **given)
+        writer = backend(flags, is_tuned=True)
+        given = columns | {name: flags[name] for name in ("seed", "force")}
+        found = evaluate_responses(writer, data, output, task=by, spec=spec, progress=advance, **given)
     if found is None:
-        print("This process is done; the last one writes the scores.", file=sys.stderr)
+        if not quiet:
+            print("This process is done; the last one writes the scores.", file=sys.stderr)
         return 0
     _print(found, as_json=as_json)
+    if not (quiet or as_json):
+        print(_kept(output), file=sys.stderr)
     return 0
 
 
@@ -111,42 +125,59 @@ def shift(
     if probe is not None and tuned is None:
         raise InputError("--probe compares two models. Name the other one: --tuned MODEL.")
     from spectra.results.distill_records import load_records
-    from spectra.training.pretrained import find_checkpoint, load_model
-    from spectra.training.sdft.data_shifts import data_shift, samples_of
     from spectra.training.sdft.samples import read_training_data
 
     records = load_records(output)
     asked = None if probe is None else read_training_data(probe)  # what cannot be read is refused before the long part
+    if tuned is not None:
+        from spectra.sources.pairs import pair_models
+
+        pair_models(model, tuned)  # likewise
+    check_place(output)
+    check_computing(device, dtype)
+    from spectra.training.pretrained import find_checkpoint, load_model
+    from spectra.training.sdft.data_shifts import data_shift, samples_of
+
     samples = samples_of(output, records, prompt_column=prompt_column, response_column=response_column)
+    files = [output.with_name(f"{output.stem}.shift.json")]
     with progress_bar("responses", hidden=quiet or not sys.stderr.isatty()) as advance:
         loaded = load_model(find_checkpoint(model, "causal-lm"), dtype=dtype, device=device)
         found = data_shift(
             loaded.model, loaded.tokenizer, records, samples, batch_size=batch_size, max_length=max_length, seed=seed,
             progress=advance,
         )  # fmt: skip
-    found.save(output.with_name(f"{output.stem}.shift.json"))
-    if tuned is None:
-        _print(found, as_json=True) if as_json else _print_shift(found)
-        return 0
+    found.save(files[0])
+    moved = None
+    if tuned is not None:
+        batches = None if asked is None else _batches(loaded, asked, batch_size=batch_size, max_length=max_length)
+        from spectra.training.sdft.model_shifts import model_shift
+
+        moved = model_shift(model, tuned, probe=batches, device=device)
+        files.append(output.with_name(f"{output.stem}.model-shift.json"))
+        moved.save(files[1], force=True)
+    _print_shifts(found, moved, as_json=as_json)
+    if not (quiet or as_json):
+        names = " and ".join(f"'{file}'" for file in files)
+        print(f"Kept in {names}. Next: spectra plot {files[-1]} {'data' if moved is None else 'model'}-shift", file=sys.stderr)
+    return 0
+
+
+def _batches(loaded: Pretrained, asked: TrainingData, *, batch_size: int, max_length: int | None) -> list[Any]:
+    """Return what both models predict, as long as in fine-tuning if the model takes that."""
     from spectra.training.sdft.backends.transformers import TransformersBackend
-    from spectra.training.sdft.model_shifts import model_shift
     from spectra.training.sdft.response_examples import response_batches
 
-    batches = None
-    if asked is not None:
-        most = min(max_length or _PROBE_LENGTH, TransformersBackend(loaded.model, loaded.tokenizer).context or _PROBE_LENGTH)
-        batches = response_batches(loaded.tokenizer, asked, batch_size=batch_size, max_length=most, name="probe")
-    moved = model_shift(model, tuned, probe=batches, device=device)
-    moved.save(output.with_name(f"{output.stem}.model-shift.json"), force=True)
-    if as_json:
-        import json
+    context = TransformersBackend(loaded.model, loaded.tokenizer).context
+    most = min(max_length or _PROBE_LENGTH, context or _PROBE_LENGTH)
+    return list(response_batches(loaded.tokenizer, asked, batch_size=batch_size, max_length=most, name="probe"))
 
-        print(json.dumps({"data": found.to_dict(), "model": moved.to_dict()}, indent=1, allow_nan=False))
-        return 0
-    _print_shift(found)
-    print()
-    _print_moved(moved)
-    return 0
+
+def _kept(output: Path | None) -> str:
+    if output is None:
+        return "Keep the scores, and every answer: -o scores.json"
+    from spectra.training.sdft.run_files import RunFiles
+
+    return f"Scores in '{output}', answers in '{RunFiles(output).records}'."
 
 
 def _print(result: Any, *, as_json: bool) -> None:
@@ -156,8 +187,20 @@ def _print(result: Any, *, as_json: bool) -> None:
         print(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         return
     print(result)
-    for note in result.notes:
-        print(note, file=sys.stderr)
+    print_notes(result.notes)
+
+
+def _print_shifts(found: DataShift, moved: ModelShift | None, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        content = found.to_dict() if moved is None else {"data": found.to_dict(), "model": moved.to_dict()}
+        print(json.dumps(content, indent=1, allow_nan=False))
+        return
+    _print_shift(found)
+    if moved is not None:
+        print()
+        _print_moved(moved)
 
 
 def _print_shift(found: DataShift) -> None:
@@ -169,8 +212,7 @@ def _print_shift(found: DataShift) -> None:
     out.print(headline + "\n", markup=False)
     out.print(data_shift_table(found))
     out.print("\n" + conclusion, markup=False)
-    for note in found.notes:
-        print(note, file=sys.stderr)
+    print_notes(found.notes)
 
 
 def _print_moved(moved: ModelShift) -> None:
@@ -182,5 +224,4 @@ def _print_moved(moved: ModelShift) -> None:
     out.print(headline + "\n", markup=False)
     out.print(model_shift_table(moved, width=out.width))
     out.print("\n" + "\n".join(conclusion), markup=False)
-    for note in moved.notes:
-        print(note, file=sys.stderr)
+    print_notes(moved.notes)

@@ -43,6 +43,7 @@ _SOURCES = {
     "tempbalance-trajectory": _LOG,
 }
 FIGURES = tuple(_SOURCES)
+_SHIFTS = {"data-shift": ".shift.json", "model-shift": ".model-shift.json"}
 _OPTIONS = {"layer": ("esd",), "fisher": ("fisher-vs-alpha",), "aggregate": ("fisher-by-layer", "fisher-vs-alpha")}
 
 _EXAMPLES = """\b
@@ -104,8 +105,8 @@ def plot(
     plan                    YAML   number of every unit along the model, and its score
     sample-weights          DCS    weights of samples over a run, and the hardest
     selection               OUT    responses by decision and reason, and how their lengths changed
-    data-shift              JSON   how likely original and rewritten responses are to the model
-    model-shift             JSON   how far each matrix has moved, and its alpha
+    data-shift              JSON   how likely original and rewritten responses are to the model; or OUT
+    model-shift             JSON   how far each matrix has moved, and its alpha; or OUT
     tempbalance-trajectory  JSONL  score and multiplier of every unit over a run
 
     DIR is the result folder of 'spectra analyze MODEL --output DIR', FILE the .safetensors or .json file of 'spectra fisher',
@@ -119,6 +120,7 @@ def plot(
     wrong = [name for name in wanted if name not in FORMATS]
     if wrong:
         raise InputError(f"unknown format '{wrong[0]}'. Known: {', '.join(FORMATS)}.")
+    source = _beside(figure, source)
     _check_source(figure, source)
     _check_options(figure, layer=layer, fisher=fisher, aggregate=aggregate)
 
@@ -137,6 +139,15 @@ def _check_options(figure: str, **options: object) -> None:
             raise InputError(f"'{figure}' has no --{name}: that is for {' and '.join(takers)}.")
     if figure == "fisher-vs-alpha" and options["fisher"] is None:
         raise InputError(f"'{figure}' needs the Fisher of the same model too: --fisher FILE. Make one: {_MADE_BY[_FISHER]}")
+
+
+def _beside(figure: str, source: Path) -> Path:
+    """Return the shift that lies beside a data set, if the data set, or its other shift, is what was given."""
+    if figure not in _SHIFTS or source.name.endswith(_SHIFTS[figure]):
+        return source
+    stem = next((source.name.removesuffix(end) for end in _SHIFTS.values() if source.name.endswith(end)), source.stem)
+    shift = source.with_name(stem + _SHIFTS[figure])
+    return shift if shift.exists() else source
 
 
 def _check_source(figure: str, source: Path) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _NUMBERS_WIDTH = 46  # of the other columns, with their gaps
+_STAR = "* of a poor fit: not to be relied on"
 
 
 def model_shift_table(shift: ModelShift, *, width: int, max_rows: int = 20) -> Table:
@@ -24,7 +25,7 @@ def model_shift_table(shift: ModelShift, *, width: int, max_rows: int = 20) -> T
 
     Returns:
         A rich table: the norm of each change over that of its matrix, and alpha and stable rank before and after, where they
-        were computed. A star marks an alpha of a doubtful fit.
+        were computed. A star marks an alpha of a poor fit; a line below says so if there is one.
     """
     from rich.table import Table
     from rich.text import Text
@@ -43,6 +44,8 @@ def model_shift_table(shift: ModelShift, *, width: int, max_rows: int = 20) -> T
         table.add_row(Text(short), *cells[: len(headings)])  # a text: brackets in a name are no markup
     if len(ordered) > max_rows:
         table.add_row(f"… {len(ordered) - max_rows} more")
+    if shift.settings and any("*" in _alphas(matrix) for matrix in ordered[:max_rows]):
+        table.caption, table.caption_justify, table.caption_style = _STAR, "left", "dim"
     return table
 
 

@@ -189,12 +189,12 @@ class Evaluation:
         write_whole(file, text.encode())
 
     def __str__(self) -> str:
-        agree = "no reference can be compared" if self.accuracy is None else f"{self.accuracy} agree with the reference"
+        agree = "not counted as right or wrong" if self.accuracy is None else f"{self.accuracy} agree with the reference"
         likelihood = "" if math.isnan(self.mean_nll) else f", perplexity of the references {self.perplexity:.4g}"
         return (
             f"{self.task}, {counted(len(self.answers), 'answer')}: {agree}\n"
             f"ROUGE-L {self.rouge_l}, BLEU {self.bleu}{likelihood}; {self.mean_tokens:.4g} tokens per answer, "
-            f"{self.truncated.share:.1%} cut off, {self.refusal_phrases.share:.1%} with a refusal phrase"
+            f"{self.truncated.share:.1%} cut off, {self.refusal_phrases.share:.1%} with words that refusals use"
         )
 
 

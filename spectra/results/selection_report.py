@@ -28,16 +28,16 @@ _MANY_REJECTED = 0.3  # our choice: for one reason
 
 _REMEDIES: Mapping[str, str] = {
     "empty": "check that the model is tuned for chat and that its tokenizer has the chat template it was tuned with",
-    "truncated": "raise max_new_tokens (--max-new-tokens)",
+    "truncated": "raise max_new_tokens",
     "leak": "take a template that asks more clearly not to mention the supplied answer",
     "repetition": "sample, with a higher temperature, or take a stronger model",
     "copy_of_prompt": "check that the model is tuned for chat and that its tokenizer has the chat template it was tuned with",
-    "mismatch": "raise n_candidates (--n-candidates), or take a stronger model",
+    "mismatch": "raise n_candidates, or take a stronger model",
     "nothing_extracted": "take a template that asks for the form of the answer, and check that the task is the right one",
     "no_reference": "check that the task is the right one for this data",
-    "prompt_too_long": "raise max_length (--max-length) as far as the model takes, or lower max_new_tokens (--max-new-tokens)",
-    "low_rouge_l": "lower min_rouge_l (--min-rouge-l)",
-    "failed_tests": "raise n_candidates (--n-candidates), and check that the original responses pass the tests",
+    "prompt_too_long": "raise max_length as far as the model takes, or lower max_new_tokens",
+    "low_rouge_l": "lower min_rouge_l",
+    "failed_tests": "raise n_candidates, and check that the original responses pass the tests",
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from spectra.results.distill_records import load_records
 from tests import writers
+from tests.cli.distill_mistakes import WITHOUT_TORCH, WITHOUT_TRANSFORMERS, modules_after
 from tests.cli.interrupts import ctrl_c_when, is_inside, needs_timers
 from tests.training.sdft.chat_server import answer, chat_server, refusal
 
@@ -74,7 +75,40 @@ def test_the_report_is_valid_json_and_the_same_later(run, asked, output):
 def test_a_smaller_share_is_said_and_kept(run, asked, output):
     run(*asked, "-o", output, "--allow-truncated", "--mix-ratio", "0")
     assert [row["completion"] for row in rows_of(output)] == ["the film was good"] * 4
-    assert "mix_ratio 0: 0 of 4 accepted responses are in the data" in run("report", output)[2]
+    assert "--mix-ratio 0: 0 of 4 accepted responses are in the data" in run("report", output)[2]
+
+
+def test_hints_name_flags_as_they_are_typed(run, asked, output):
+    _, out, err = run(*asked, "-o", output)
+    assert "truncated" in out
+    assert "stopped at the length limit; raise --max-new-tokens\n" in err
+    assert "raise --max-new-tokens\n" in run("report", output)[2]
+
+
+def test_quiet_leaves_the_report_and_what_is_doubtful_of_it(run, asked, output):
+    _, out, err = run(*asked, "-o", output)
+    again = run(*asked, "-o", output, "-q")
+    assert again[:2] == (0, out)
+    assert again[2].splitlines() == [line for line in err.splitlines() if not line.startswith("Data set in")]
+
+
+def test_a_process_that_is_not_the_last_says_so_unless_it_is_to_be_quiet(run, asked, output, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert run(*asked, "-o", output) == (0, "", "This process is done; the last one writes the data set.\n")
+    assert run(*asked, "-o", output, "--quiet") == (0, "", "")
+    assert not output.exists()
+
+
+def test_resume_goes_on_where_there_is_a_run(run, refused, asked, output):
+    assert refused(*asked, "-o", output, "--resume") == (
+        f"--resume: there is no '{output.with_name('own.manifest.json')}', and so no run to continue. Leave --resume out to "
+        "begin one."
+    )
+    first = run(*asked, "-o", output)
+    assert run(*asked, "-o", output, "--resume") == first
+    said = refused(*asked, "-o", output, "--resume", "--force")
+    assert said == "--resume continues a run, and --force starts over. Give one of them."
 
 
 @pytest.mark.parametrize(
@@ -139,14 +173,23 @@ def test_a_dry_run_shows_the_first_request_and_writes_nothing(run, asked, output
 
 
 @needs_timers
-def test_ctrl_c_keeps_what_is_written_and_the_same_command_goes_on(run, asked, output, monkeypatch):
-    ended = []
-    monkeypatch.setattr("os._exit", ended.append)
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ((), ". What is written so far is kept; the same command continues there."),
+        (("--force",), ". What is written so far is kept; the same command without --force continues there."),
+    ],
+)
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(run, asked, output, more, said):
     with ctrl_c_when(lambda frame: is_inside(frame, "complete")):
-        _, out, err = run(*asked, "-o", output)
-    assert (ended, out) == ([130], "")
-    assert "What is written so far is kept; the same command continues there." in err
+        assert run(*asked, "-o", output, *more) == (130, "", f"spectra: interrupted{said}\n")
     assert run(*asked, "-o", output)[0] == 0
+
+
+@needs_timers
+def test_ctrl_c_in_a_dry_run_leaves_nothing_to_go_on_with(run, asked, output):
+    with ctrl_c_when(lambda frame: is_inside(frame, "_preview")):
+        assert run(*asked, "-o", output, "--dry-run") == (130, "", "spectra: interrupted\n")
 
 
 class TestServer:
@@ -204,6 +247,37 @@ class TestRefusals:
         said = refused(*asked, "-o", output)
         assert "row 1" in said
         assert "completion" in said
+
+    def test_an_output_of_an_unknown_kind(self, refused, asked, output):
+        said = refused(*asked, "-o", output.with_suffix(".xlsx"))
+        assert said.endswith(".xlsx' is not a kind of file that rows are written to. Known: .jsonl, .json, .csv.")
+
+    def test_an_output_that_is_the_data(self, refused, asked, data):
+        assert refused(*asked, "-o", data).startswith(f"--output: '{data}' is the data itself.")
+
+    def test_an_output_that_cannot_hold_the_rows(self, refused, asked, data, output):
+        data.write_text(json.dumps({"prompt": "the film", "completion": "was good", "tags": ["x"]}) + "\n")
+        said = refused(*asked, "-o", output.with_suffix(".csv"))
+        assert said.startswith("row 1, column 'tags': it holds a list, which cannot be written as CSV.")
+
+    def test_a_share_above_all(self, refused, asked, output):
+        said = refused(*asked, "-o", output, "--mix-ratio", "1.5")
+        assert said == "Invalid value for '--mix-ratio': 1.5 is not in the range 0<=x<=1. See 'spectra distill --help'."
+
+    def test_columns_of_which_one_is_named(self, refused, asked, data, output):
+        said = refused(*asked, "-o", output, "--prompt-column", "prompt")
+        assert said.startswith(f"'{data}': --response-column: name this column, too; only 'prompt' is named.")
+
+    def test_lengths_that_contradict_each_other(self, refused, asked, output):
+        said = refused(*asked, "-o", output, "--max-length", "3")
+        assert said.startswith("--max-length (3 tokens of prompt and answer) must be above --max-new-tokens (6).")
+
+    def test_mistakes_are_found_before_torch_is_imported(self, model, data, tmp_path):
+        imported = modules_after(WITHOUT_TORCH, model, data, tmp_path)
+        assert not {"torch", "transformers", "pandas"} & imported
+
+    def test_a_device_that_is_not_there_is_found_before_a_model_is_looked_for(self, model, data, tmp_path):
+        assert "transformers" not in modules_after(WITHOUT_TRANSFORMERS, model, data, tmp_path)
 
     def test_what_does_nothing_is_refused(self, refused, asked, output):
         said = refused(*asked, "-o", output, "--generation", "greedy", "--top-p", "0.5")

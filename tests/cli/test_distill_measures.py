@@ -8,6 +8,8 @@ from spectra.results.answer_records import load_answers
 from spectra.results.data_shift import load_data_shift
 from spectra.results.model_shift import load_model_shift
 from tests import writers
+from tests.cli.distill_mistakes import MEASURES_WITHOUT_TORCH, modules_after
+from tests.cli.interrupts import ctrl_c_when, is_inside, needs_timers
 
 COMMAND = "distill"
 ROWS = [
@@ -55,15 +57,45 @@ def test_answers_are_compared_with_those_of_a_test_set(run, model, data, tmp_pat
     assert code == 0, err
     assert len(out.splitlines()) == 2
     assert len(load_answers(tmp_path / "scores.json")) == 4
-    assert run(*arguments)[:2] == (0, out)
+    records = tmp_path / "scores.records.jsonl"
+    assert err.splitlines()[-1] == f"Scores in '{tmp_path / 'scores.json'}', answers in '{records}'."
+    assert len(records.read_text().splitlines()) == 4
+    quiet = run(*arguments, "--quiet")
+    assert quiet[:2] == (0, out)
+    assert quiet[2].splitlines() == err.splitlines()[:-1]
     assert json.loads(run(*arguments, "--json")[1]) == json.loads((tmp_path / "scores.json").read_text())
+
+
+def test_scores_that_are_not_kept_can_be(run, model, data):
+    code, _, err = run("evaluate", data, "--model", model, "--task", "text", *SMALL)
+    assert (code, err.splitlines()[-1]) == (0, "Keep the scores, and every answer: -o scores.json")
+
+
+def test_hints_name_flags_as_they_are_typed(run, model, data):
+    _, _, err = run("evaluate", data, "--model", model, "--task", "text", *SMALL, "--max-new-tokens", "1")
+    assert err.splitlines()[0] == "4 of 4 answers were cut off (100.0%); raise --max-new-tokens"
+
+
+@needs_timers
+def test_ctrl_c_is_one_line_that_tells_whether_anything_is_kept(run, model, data, tmp_path):
+    asked = ("evaluate", data, "--model", model, "--task", "text", *SMALL)
+    with ctrl_c_when(lambda frame: is_inside(frame, "complete")):
+        assert run(*asked) == (130, "", "spectra: interrupted\n")
+    with ctrl_c_when(lambda frame: is_inside(frame, "complete")):
+        code, _, err = run(*asked, "-o", tmp_path / "scores.json")
+    kept = "What is written so far is kept; the same command continues there."
+    assert (code, err) == (130, f"spectra: interrupted. {kept}\n")
+    assert run(*asked, "-o", tmp_path / "scores.json")[0] == 0
 
 
 def test_the_shift_of_the_data_is_printed_and_written(run, model, rewritten):
     code, out, err = run("shift", rewritten, "--model", model)
     assert code == 0, err
     assert "perplexity" in out
-    found = load_data_shift(rewritten.with_name("own.shift.json"))
+    file = rewritten.with_name("own.shift.json")
+    assert err.splitlines()[-1] == f"Kept in '{file}'. Next: spectra plot {file} data-shift"
+    assert run("shift", rewritten, "--model", model, "--quiet") == (0, out, "".join(err.splitlines(keepends=True)[:-1]))
+    found = load_data_shift(file)
     assert len(found.samples) == 4
     assert json.loads(run("shift", rewritten, "--model", model, "--json")[1]) == found.to_dict()
 
@@ -75,6 +107,8 @@ def test_the_shift_of_a_model_stands_beside_it(run, model, tuned, rewritten, dat
     assert moved.relative_change > 0.1
     assert moved.divergence.num_texts == 4
     assert "of the norm of" in out
+    both = [rewritten.with_name(f"own.{kind}.json") for kind in ("shift", "model-shift")]
+    assert err.splitlines()[-1] == f"Kept in '{both[0]}' and '{both[1]}'. Next: spectra plot {both[1]} model-shift"
 
 
 def test_a_probe_needs_two_models(refused, model, rewritten, data):
@@ -88,4 +122,14 @@ def test_what_was_not_rewritten_has_no_shift(refused, model, data):
 
 def test_scores_have_one_kind_of_file(refused, model, data, tmp_path):
     said = refused("evaluate", data, "--model", model, "--task", "exact", *SMALL, "-o", tmp_path / "scores.jsonl")
-    assert ".json" in said
+    assert said == "--output: 'scores.jsonl' is to hold the scores as JSON. Choose a name that ends in .json."
+
+
+def test_a_tuned_model_that_is_not_there_is_found_before_the_long_part(refused, model, rewritten):
+    assert "no file or folder" in refused("shift", rewritten, "--model", model, "--tuned", rewritten.with_name("tuned"))
+    assert not rewritten.with_name("own.shift.json").exists()
+
+
+def test_mistakes_in_a_measure_are_found_before_torch_is_imported(model, rewritten, data, tmp_path):
+    imported = modules_after(MEASURES_WITHOUT_TORCH, model, data, tmp_path)
+    assert not {"torch", "transformers", "pandas"} & imported

@@ -14,9 +14,12 @@ import spectra
 from spectra.results.fisher import Aggregate, Fisher, FisherInfo, FisherTensor
 from spectra.results.scale_log import ScaleLog, ScaleLogHeader, ScaleRecord
 from spectra.results.surface import LossSurface, SurfaceInfo, SurfaceRegion
+from tests.data_shifts import shift_of as data_shift_of
 from tests.histories import tiny_history
 from tests.models import small_weights
 from tests.policies.plans import tiny_plan
+from tests.shifts import matrix_of
+from tests.shifts import shift_of as model_shift_of
 
 FIGURES = (
     "esd, alpha-by-depth, data-shift, fisher-by-layer, fisher-vs-alpha, loss-surface, model-shift, plan, sample-weights, "
@@ -307,6 +310,21 @@ def test_the_wrong_source_is_one_line_that_says_which_one_the_figure_wants(refus
     for name in wrong:
         source = request.getfixturevalue(name)
         assert refused(source, figure) == f"'{figure}' is drawn from {what}, and '{source}' is none. Make one: {MADE_BY[what]}"
+
+
+@pytest.mark.parametrize("given", ["own.jsonl", "own.json", "own.shift.json", "own.model-shift.json"])
+@pytest.mark.parametrize("figure", ["data-shift", "model-shift"])
+def test_a_shift_is_drawn_of_the_data_set_that_it_lies_beside(run, tmp_path, figure, given):
+    (tmp_path / "own.jsonl").write_text("{}\n")
+    data_shift_of(-0.5, 0.25, -0.125).save(tmp_path / "own.shift.json")
+    model_shift_of(*(matrix_of(f"layers.{block}.fc") for block in range(2))).save(tmp_path / "own.model-shift.json")
+    code, out, err = run(tmp_path / given, figure, "--format", "svg")
+    assert (code, out, err) == (0, f"{tmp_path}/figures/{figure}-own.svg\n", "")
+
+
+def test_a_data_set_without_a_shift_is_one_line_with_the_command_that_makes_it(refused, tmp_path):
+    (tmp_path / "own.jsonl").write_text("{}\n")
+    assert refused(tmp_path / "own.jsonl", "data-shift").endswith("Make one: spectra distill shift OUT.jsonl --model MODEL")
 
 
 def test_a_folder_may_be_called_like_a_file(run, folder, tmp_path):

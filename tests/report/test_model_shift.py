@@ -98,10 +98,19 @@ def test_what_moved_by_no_known_amount_is_not_drawn():
 def test_the_table_begins_with_what_could_not_be_compared_and_what_moved_furthest():
     rows = [matrix_of("a"), matrix_of("b", norm_change=4.0), matrix_of("c", norm_change=math.nan, alpha_after=math.nan)]
     lines = printed(shift_of(*rows, matrix_of("d[0]", fit_quality_after="poor")))
-    assert [line.split()[0] for line in lines] == ["matrix", "c", "b", "a", "d[0]"]
+    assert [line.split()[0] for line in lines] == ["matrix", "c", "b", "a", "d[0]", "*"]
     assert " ".join(lines[1].split()) == "c – 3.00 → – 12.5 → 11.2"
     assert " ".join(lines[2].split()) == "b 0.5 3.00 → 2.75 12.5 → 11.2"
     assert " ".join(lines[4].split()) == "d[0] 0.0625 3.00 → 2.75* 12.5 → 11.2"
+
+
+def test_a_star_is_explained_where_there_is_one():
+    star = "* of a poor fit: not to be relied on"
+    poor = matrix_of("b", fit_quality_before="poor", norm_change=0.25)
+    assert printed(shift_of(matrix_of("a"), poor))[-1] == star
+    assert star not in printed(shift_of(matrix_of("a")))
+    assert star not in printed(shift_of(matrix_of("a"), poor), max_rows=1)
+    assert star not in printed(shift_of(poor, settings={}))
 
 
 def test_the_table_of_norms_alone_has_no_columns_of_spectra():

@@ -27,7 +27,7 @@ def test_without_a_reference_that_can_be_compared_there_is_no_accuracy():
     found = evaluated([answer_of(is_correct=None)], task="text")
     assert found.accuracy is None
     assert found.notes == ()
-    assert "text, 1 answer: no reference can be compared\n" in str(found)
+    assert "text, 1 answer: not counted as right or wrong\n" in str(found)
 
 
 def test_likelihoods_count_by_tokens():
@@ -80,7 +80,7 @@ def test_it_says_all_in_two_lines():
         "math, 100 answers: 30.0% (30 of 100; standard error 4.6 points, 95 % interval 21.9% to 39.6%) agree with "
         "the reference\n"
         "ROUGE-L 0.500 ± 0.000, BLEU 0.250 ± 0.000, perplexity of the references 7.389; 4 tokens per answer, 0.0% cut off, "
-        "0.0% with a refusal phrase"
+        "0.0% with words that refusals use"
     )
 
 

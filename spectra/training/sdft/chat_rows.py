@@ -7,7 +7,7 @@ from typing import Any
 
 from spectra.training.data_files import Record
 from spectra.training.sdft.row_formats import Message, exchanges
-from spectra.training.sdft.samples import read_training_data
+from spectra.training.sdft.samples import find_samples
 
 
 def as_messages(
@@ -60,7 +60,7 @@ def as_prompt_completion(
 def _chats(
     rows: Iterable[Record], prompt_column: str | None, response_column: str | None
 ) -> Iterator[tuple[tuple[Message, ...], Message, dict[str, Any]]]:
-    data = read_training_data(rows, prompt_column=prompt_column, response_column=response_column)
+    data = find_samples(rows, prompt_column=prompt_column, response_column=response_column)
     for row in data.rows:
         last = exchanges(row, data.layout, every=False)[0]
         yield last.context, last.answer, {name: value for name, value in row.items() if name not in data.layout.columns}

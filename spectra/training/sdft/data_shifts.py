@@ -25,7 +25,7 @@ from spectra.training.sdft.backends.transformers import TransformersBackend
 from spectra.training.sdft.batching import plan_batches
 from spectra.training.sdft.samples import Sample, read_training_data
 from spectra.training.sdft.similarity import bleu, rouge_l
-from spectra.training.sdft.training_text import encoded
+from spectra.training.sdft.training_text import encoded_sample
 from spectra.training.text_batches import padding_id
 
 Progress = Callable[[int, int], None]  # responses that are done, and all
@@ -109,7 +109,7 @@ def samples_of(
     found = read_training_data(data, **columns, turns=turns)
     originals = {(record.row, record.turn): record.original for record in records}
     back = {one.row_id: originals[one.row, one.turn] for one in found.samples if (one.row, one.turn) in originals}
-    return read_training_data(found.with_responses(back), **columns, turns=turns).samples
+    return found.answered(back).samples
 
 
 def response_nll(
@@ -150,7 +150,7 @@ def response_nll(
     context = TransformersBackend(model, tokenizer, batch_size=batch_size).context  # refuses what does not continue texts
     most = _most(max_length, context)
     examples = [
-        encoded(tokenizer, sample.messages, response, max_length=most)
+        encoded_sample(tokenizer, sample, response, max_length=most)
         for sample, response in zip(samples, responses, strict=True)
     ]
     found = [(0.0, 0)] * len(examples)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from spectra.training.sdft.generation import (
 )
 from spectra.training.sdft.record_runs import Progress, all_records, refuse_input, samples_digest
 from spectra.training.sdft.refusals import has_refusal_phrase
+from spectra.training.sdft.row_faults import naming_extractor, prompt_lengths
 from spectra.training.sdft.samples import Sample, read_training_data
 from spectra.training.sdft.similarity import bleu, rouge_l
 
@@ -80,8 +83,8 @@ def evaluate_responses(
         The scores; ``None`` in a process that ends while others are still answering.
 
     Raises:
-        InputError: Data without a response or of an unknown form, a task that finds nothing in it, turns that are no plain
-            messages, or no prompt that fits into the model's context.
+        InputError: Data without a response or of an unknown form, a task that finds nothing in it or fails, messages that the
+            model's chat template refuses, or no prompt that fits into its context.
         ResultsError: Files of another run, or another process that writes to the same.
         BackendError: The model or server gave up. What it wrote is kept.
     """
@@ -120,23 +123,28 @@ class _Answering:
 
     @cached_property
     def requests(self) -> list[Request]:
-        return [_request(sample) for sample in self.samples]
+        return [Request(sample.messages, tools=sample.tools) for sample in self.samples]
 
     @cached_property
     def batches(self) -> tuple[tuple[int, ...], ...]:
         """Which samples are answered together, in this order: their places; what cannot be evaluated at all is refused."""
-        if all(self.by.extract(sample.response, sample.fields) is None for sample in self.samples):
+        expected = [self._extracted(sample) for sample in self.samples]  # all, so that none can fail after hours
+        if all(one is None for one in expected):
             raise InputError(
                 f"task '{self.by.name}': none of the {len(self.samples):,} responses holds anything of it; the first is "
                 f"{self.samples[0].response[:60]!r}. Choose another task, or another response column."
             )
-        lengths = self.backend.lengths(self.requests)
+        lengths = prompt_lengths(self.backend, self.requests, [sample.row for sample in self.samples])
         if lengths is not None and not any(fits(length, self.spec, self.backend.context) for length in lengths):
             raise InputError(
                 f"no prompt fits: the shortest takes {min(lengths):,} tokens, too many with {self.spec.max_new_tokens:,} new "
                 "ones. Lower max_new_tokens (--max-new-tokens), or raise max_length (--max-length) if the model takes more."
             )
         return plan_batches(lengths or [0] * len(self.samples), self.backend.batch_size)
+
+    def _extracted(self, sample: Sample) -> object:
+        with naming_extractor(self.by, f"the response of row {sample.row + 1}"):
+            return self.by.extract(sample.response, sample.fields)
 
     def manifest(self) -> dict[str, Any]:
         """Return what a run must share with one that it continues; what cannot be asked at all is refused."""
@@ -146,7 +154,7 @@ class _Answering:
             "method": "evaluation",
             "backend": self.backend.name,
             "model": self.model,
-            "data": samples_digest(self.samples),
+            "data": samples_digest(self.samples) | _tools_digest(self.samples),
             "task": {"name": self.by.name, "version": self.by.version},
             "generation": self.spec.to_dict(),
             "seed": self.seed,
@@ -178,7 +186,8 @@ class _Answering:
             raise failure
 
     def _record(self, sample: Sample, written: Completion, likelihood: Likelihood) -> AnswerRecord:
-        expected, found, is_match = agree(self.by, sample.response, written.text, sample.fields)
+        with naming_extractor(self.by, f"an answer to row {sample.row + 1}"):
+            expected, found, is_match = agree(self.by, sample.response, written.text, sample.fields)
         is_judged = expected is not None and self.by not in (TEXT, REFERENCE_TEXT)
         return AnswerRecord(
             row_id=sample.row_id,
@@ -200,11 +209,12 @@ class _Answering:
         )
 
 
-def _request(sample: Sample) -> Request:
-    try:
-        return Request(tuple(sample.messages))
-    except InputError as error:
-        raise InputError(f"row {sample.row + 1} cannot be asked: {error}") from None
+def _tools_digest(samples: Sequence[Sample]) -> dict[str, str]:
+    """Tell what the names of samples do not: which tools a model is shown."""
+    if not any(sample.tools for sample in samples):
+        return {}
+    text = json.dumps([sample.tools for sample in samples], sort_keys=True, default=str)
+    return {"tools": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def _likelihoods(backend: Any, samples: Sequence[Sample]) -> list[Likelihood]:

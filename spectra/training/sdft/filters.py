@@ -6,8 +6,11 @@ The reference code (sail-sg/sdft) knows leaks only, as a list of phrases; ours a
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import re
 import tomllib
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +22,13 @@ LEAK_PHRASES: tuple[str, ...] = tuple(_LISTS["phrases"])
 
 _OPENINGS: tuple[str, ...] = tuple(_LISTS["openings"])
 
+LEAKS_DIGEST = hashlib.sha256(json.dumps(_LISTS, sort_keys=True).encode()).hexdigest()[:16]
+"""Tells the lists of one release from those of another: what passes one may not pass the other."""
+
+# By Unicode: blanks, controls, what only formats, and marks that have nothing to stand on.
+_UNSEEN = frozenset({"Cc", "Cf", "Me", "Mn", "Zl", "Zp", "Zs"})
+_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"  # blanks all the same, though of Hangul's letters and Braille's symbols
+
 # Our choices: as few words as these are an answer and not a loop, and a prompt as short as this may well begin its answer.
 _LEAST_LOOP, _LEAST_COPY = 40, 8
 
@@ -29,6 +39,7 @@ def rejection(
     original: str,
     *,
     truncated: bool,
+    question: str = "",
     phrases: Sequence[str] = (),
     allow_truncated: bool = False,
 ) -> str | None:
@@ -41,15 +52,17 @@ def rejection(
         prompt: What it answers.
         original: The response that it was asked to rewrite.
         truncated: Whether it was cut off.
+        question: The last turn of the user alone, where the prompt is more than that.
         phrases: Phrases that give the rewriting away, beside :data:`LEAK_PHRASES`.
         allow_truncated: Whether being cut off is no fault.
 
     Returns:
-        The first of ``"empty"``; ``"truncated"``; ``"leak"``, a phrase in any case at whole words; ``"repetition"``, four words
-        in a row that make up more than half of at least 40, which finds loops of up to seven words in languages that write
-        blanks; ``"copy_of_prompt"``, the prompt itself, or all of it (at least 8 words) at the beginning. ``None``: no fault.
+        The first of ``"empty"``, nothing that can be seen; ``"truncated"``; ``"leak"``, a phrase in any case at whole words;
+        ``"repetition"``, four words in a row that make up more than half of at least 40, which finds loops of up to seven words
+        in languages that write blanks; ``"copy_of_prompt"``, the prompt or the question itself, or all of one (at least 8
+        words) at the beginning. ``None``: no fault.
     """
-    if not candidate.strip():
+    if is_blank(candidate):
         return "empty"
     if truncated and not allow_truncated:
         return "truncated"
@@ -57,9 +70,21 @@ def rejection(
         return "leak"
     if _is_loop(candidate):
         return "repetition"
-    if _copies(candidate, prompt) and not _copies(original, prompt):
+    if any(_copies(candidate, text) and not _copies(original, text) for text in (prompt, question)):
         return "copy_of_prompt"
     return None
+
+
+def is_blank(text: str) -> bool:
+    """Say whether a text shows nothing: blanks, zero-width characters, controls.
+
+    Args:
+        text: Any.
+
+    Returns:
+        Whether none of its characters can be seen.
+    """
+    return all(one in _FILLERS or unicodedata.category(one) in _UNSEEN for one in text)
 
 
 def reference_rejection(candidate: str) -> str | None:

@@ -135,22 +135,25 @@ class Request:
     """What a model is asked.
 
     Attributes:
-        messages: Each with ``role`` and ``content``; the last one is the user's.
+        messages: Each with the texts ``role`` and ``content``, and whatever else the chat template reads, such as
+            ``tool_calls``; at least one is the user's.
         prefix: How the answer has to begin.
+        tools: What can be called, as the chat template takes it.
 
     Raises:
-        InputError: Messages that are none, or whose last is not the user's.
+        InputError: Messages that are none, or none of the user's.
     """
 
-    messages: tuple[Mapping[str, str], ...]
+    messages: tuple[Mapping[str, Any], ...]
     prefix: str = ""
+    tools: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        if any(set(message) != {"role", "content"} for message in self.messages):
-            raise InputError("a request: each message needs 'role' and 'content', and nothing else. Correct its messages.")
+        if any(not isinstance(message.get(key), str) for message in self.messages for key in ("role", "content")):
+            raise InputError("a request: each message needs 'role' and 'content', both texts. Correct its messages.")
         roles = [message["role"] for message in self.messages]
-        if roles[-1:] != ["user"]:
-            raise InputError(f"a request: the last message must be the user's, got roles {roles}. End with what is asked.")
+        if "user" not in roles:
+            raise InputError(f"a request: no message is the user's, got roles {roles}. Add what is asked.")
 
 
 class Backend(Protocol):
@@ -199,6 +202,8 @@ def fits(length: int, spec: GenerationSpec, context: int | None) -> bool:
 
 def plain_text(request: Request) -> str:
     """Write a request down for a model without a chat template: all messages, a blank line after each, then the prefix.
+
+    Tools are left out, as such a model knows no way to call one.
 
     Args:
         request: What is asked.

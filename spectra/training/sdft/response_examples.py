@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 from spectra.errors import InputError, SpectraWarning
 from spectra.fisher.outputs import NO_TARGET
 from spectra.training.sdft.distiller import Distillation
-from spectra.training.sdft.samples import TrainingData, read_training_data
-from spectra.training.sdft.training_text import encoded
+from spectra.training.sdft.samples import Sample, TrainingData, read_training_data
+from spectra.training.sdft.training_text import encoded_sample
 from spectra.training.text_batches import padding_id
 
 Example = dict[str, Tensor]
@@ -67,7 +67,7 @@ def response_examples(tokenizer: Any, data: Any, *, max_length: int, name: str =
     """
     if not isinstance(data, TrainingData):
         data = read_training_data(data.rows, **data.read_as) if isinstance(data, Distillation) else read_training_data(data)
-    whole = [encoded(tokenizer, sample.messages, sample.response) for sample in data.samples]
+    whole = [_encoded(tokenizer, sample, name) for sample in data.samples]
     fitting = [(tokens[:max_length], num_prompt) for tokens, num_prompt in whole if num_prompt < min(len(tokens), max_length)]
     num_cut = sum(num_prompt < max_length < len(tokens) for tokens, num_prompt in whole)
     num_left_out = len(whole) - len(fitting)
@@ -76,13 +76,28 @@ def response_examples(tokenizer: Any, data: Any, *, max_length: int, name: str =
             f"{name}: each prompt fills {max_length} tokens, and none leaves room for its response. Raise max_length."
         )
     if num_cut or num_left_out:
+        lost = _lost(num_cut, num_left_out, max_length)
         warnings.warn(
-            f"{name}: of {len(whole):,} examples, {num_cut:,} were cut off after {max_length} tokens, and {num_left_out:,} "
-            "were left out, whose prompts leave no room for a response. Raise max_length to train on all.",
-            SpectraWarning,
-            stacklevel=2,
+            f"{name}: of {len(whole):,} examples, {lost}. Raise max_length to use them whole.", SpectraWarning, stacklevel=2
         )
     return ResponseExamples(fitting, num_cut=num_cut, num_left_out=num_left_out)
+
+
+def _encoded(tokenizer: Any, sample: Sample, name: str) -> tuple[list[int], int]:
+    try:
+        return encoded_sample(tokenizer, sample, sample.response)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _lost(num_cut: int, num_left_out: int, max_length: int) -> str:
+    parts = []
+    if num_cut:
+        parts.append(f"{num_cut:,} {'loses' if num_cut == 1 else 'lose'} what comes after {max_length} tokens")
+    if num_left_out:
+        said = "is left out, as its prompt leaves" if num_left_out == 1 else "are left out, as their prompts leave"
+        parts.append(f"{num_left_out:,} {said} no room for a response")
+    return ", and ".join(parts)
 
 
 def padded(examples: Sequence[Mapping[str, Tensor]], *, padding: int) -> Example:

@@ -14,8 +14,10 @@ from spectra.errors import BackendError, InputError
 from spectra.results.distill_records import DistillRecord
 from spectra.training.sdft.batching import plan_batches
 from spectra.training.sdft.config import DistillConfig
+from spectra.training.sdft.filters import LEAKS_DIGEST
 from spectra.training.sdft.generation import Backend, Completion, GenerationSpec, Request, fits, seed_of
 from spectra.training.sdft.record_runs import samples_digest
+from spectra.training.sdft.row_faults import naming_extractor, prompt_lengths
 from spectra.training.sdft.run_files import PLAN
 from spectra.training.sdft.samples import Sample
 from spectra.training.sdft.selection import SelectionRules, Verdict, judge
@@ -82,6 +84,7 @@ class Rewriting:
                 "allow_truncated": config.allow_truncated,
                 "compat": config.compat,
                 "min_rouge_l": config.min_rouge_l,
+                "leaks": LEAKS_DIGEST,
                 "leak_phrases": sorted(config.leak_phrases),
                 "test_column": config.test_column,
             },
@@ -164,14 +167,8 @@ class Rewriting:
 
     def _extracted(self, sample: Sample) -> object:
         by = self._rules.extractor
-        try:
+        with naming_extractor(by, f"the response of row {sample.row + 1}"):
             return by.extract(sample.response, sample.fields)
-        except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            raise InputError(
-                f"extractor '{by.name}' fails on the response of row {sample.row + 1} ({said}). It gets the "
-                "response and its row, and returns the answer or None."
-            ) from error
 
     def _nothing_fits(self) -> str:
         assert self._lengths is not None
@@ -185,7 +182,7 @@ class Rewriting:
 
     @cached_property
     def _lengths(self) -> list[int] | None:
-        return self.backend.lengths(self.requests(self.samples))
+        return prompt_lengths(self.backend, self.requests(self.samples), [sample.row for sample in self.samples])
 
     @property
     def _too_long(self) -> list[int]:

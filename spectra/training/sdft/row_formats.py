@@ -12,11 +12,15 @@ messages            ``messages`` or ``conversations``         its messages; ``fr
 instruction         ``instruction``, ``input``, ``output``    instruction, blank line, input; the answer
 columns             those that the user names                 as prompt and completion
 ==================  ========================================  ===================================
+
+A conversation may have the tools that can be called in it beside it, in the column ``tools``: a list, or its JSON, as TRL takes
+them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,13 +66,20 @@ class Exchange:
 
     Attributes:
         context: The messages before it.
-        answer: A message of the assistant with a text.
+        answer: A message of the assistant with a text, or with calls of tools.
         place: Where it stands in the list of the response column; ``None`` if the column holds a text.
+        tools: What can be called.
     """
 
     context: tuple[Message, ...]
     answer: Message
     place: int | None
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it calls tools: another text beside the calls would not be what they came with."""
+        return bool(self.answer.get("tool_calls"))
 
 
 _KNOWN = (
@@ -114,20 +125,21 @@ def exchanges(row: Mapping[str, Any], form: RowFormat, *, every: bool) -> tuple[
     Args:
         row: By column.
         form: Where it holds what.
-        every: All turns of the assistant that come after one of the user, except calls of tools without a text; otherwise the
-            last turn only.
+        every: All turns of the assistant that come after one of the user and are not empty; otherwise the last turn, which has
+            to be one.
 
     Returns:
         At least one.
 
     Raises:
-        InputError: A value is missing, empty or no text, nothing is asked, or the last turn is not the assistant's. The message
-            names the column, not the row.
+        InputError: A value is missing, empty or no text, nothing is asked, no turn is the assistant's or the last one is not,
+            or the tools are none. The message names the column, not the row.
     """
     value = row.get(form.response_column)
     if isinstance(value, list):
         before = [message for column in form.prompt_columns for message in _messages(row.get(column), column)]
-        return tuple(_turns(before, _messages(value, form.response_column), form.response_column, every=every))
+        after, tools = _messages(value, form.response_column), _tools(row.get("tools"))
+        return tuple(_answers(before, after, tools, form.response_column, every=every))
     if value is not None and not form.prompt_columns:
         raise InputError(f"column '{form.response_column}' holds {_kind(value)}, expected a list of messages")
     answer = {"role": "assistant", "content": _text(row, form.response_column)}
@@ -180,15 +192,19 @@ def _text(row: Mapping[str, Any], column: str) -> str:
         raise InputError(f"column '{column}' has no value")
     if not isinstance(value, str):
         raise InputError(f"column '{column}' holds {_kind(value)}, expected a text")
-    if not value.strip():
+    if _is_blank(value):
         raise InputError(f"column '{column}' is empty")
     return value
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
 
 
 def _asked(row: Mapping[str, Any], form: RowFormat) -> str:
     """Return the texts that are asked; all but the first may be missing."""
     first, *others = form.prompt_columns
-    further = [_text(row, column) for column in others if row.get(column) not in (None, "")]
+    further = [_text(row, column) for column in others if row.get(column) is not None and not _is_blank(row[column])]
     return "\n\n".join([_text(row, first), *further])
 
 
@@ -211,24 +227,43 @@ def _message(given: Any, where: str) -> Message:
     return {"role": _ROLES.get(role, role), "content": content, **values}
 
 
-def _turns(before: list[Message], after: list[Message], column: str, *, every: bool) -> Iterator[Exchange]:
-    last = len(after) - 1
-    if after[last]["role"] != "assistant":
-        raise InputError(f"column '{column}' ends with a turn of '{after[last]['role']}', not of the assistant")
-    for place in range(last + 1) if every else (last,):
-        context, answer = (*before, *after[:place]), after[place]
-        is_asked = any(message["role"] == "user" and message["content"].strip() for message in context)
-        if answer["role"] != "assistant" or (place < last and (not is_asked or _only_calls(answer))):
-            continue
-        if not answer["content"].strip():
-            raise InputError(f"column '{column}', message {place + 1}: the assistant's turn has no text")
-        if not is_asked:
-            raise InputError(f"column '{column}', message {place + 1}: nothing is asked before the assistant's turn")
-        yield Exchange(context, answer, place)
+def _tools(given: object) -> tuple[Mapping[str, Any], ...]:
+    if given is None or _is_blank(given):
+        return ()
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError as error:
+            raise InputError(f"column 'tools' is no JSON ({error}), expected a list of tools") from None
+    if not isinstance(given, list | tuple):
+        raise InputError(f"column 'tools' holds {_kind(given)}, expected a list of tools, or its JSON")
+    for number, tool in enumerate(given, start=1):
+        if not isinstance(tool, Mapping):
+            raise InputError(f"column 'tools', tool {number} holds {_kind(tool)}, expected a mapping, such as its JSON schema")
+    return tuple(given)
 
 
-def _only_calls(answer: Message) -> bool:
-    return bool(answer.get("tool_calls")) and not answer["content"].strip()
+def _answers(
+    before: list[Message], after: list[Message], tools: tuple[Mapping[str, Any], ...], column: str, *, every: bool
+) -> list[Exchange]:
+    places = [place for place, message in enumerate(after) if message["role"] == "assistant"]
+    if not every and places[-1:] != [len(after) - 1]:
+        raise InputError(f"column '{column}' ends with a turn of '{after[-1]['role']}', not of the assistant")
+    if not places:
+        raise InputError(f"column '{column}' has no turn of the assistant")
+    chosen = places if every else places[-1:]
+    found = [Exchange((*before, *after[:place]), after[place], place, tools) for place in chosen]
+    faults = [_fault(one) for one in found]
+    if all(faults):
+        raise InputError(f"column '{column}', message {places[-1] + 1}: {faults[-1]}")
+    return [one for one, fault in zip(found, faults, strict=True) if fault is None]
+
+
+def _fault(one: Exchange) -> str | None:
+    if _is_blank(one.answer["content"]) and not one.is_call:
+        return "the assistant's turn has no text"
+    is_asked = any(message["role"] == "user" and not _is_blank(message["content"]) for message in one.context)
+    return None if is_asked else "nothing is asked before the assistant's turn"
 
 
 def _after_same_space(before: str, text: str) -> str:

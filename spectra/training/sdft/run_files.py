@@ -8,7 +8,8 @@ For the output ``own.jsonl``:
 ``own.records.jsonl``                      all of it in the order of the data, when nothing is missing; those above go
 ``.own.lock``                              held while the files are looked through
 ``.own.records.rank-….lock``               held by the process that writes those records
-``.own.records.rank-….awaited``            that process has yet to join others that were started over with it
+``.own.records.rank-….awaited``            that process has yet to join others that were started over with it; holds ``ended``
+                                           once one of them is done
 ========================================== =================================================================================
 
 Processes never wait for each other, but for the moments in which one looks through the files. On NFS, too, the last one finds
@@ -20,7 +21,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from spectra.training.sdft.run_locks import is_held, locked, refuse_others
 # In a manifest, and not compared: how the first process arranged the work (another may do so otherwise, on a smaller device),
 # and what was written of the records last.
 PLAN, OUTPUT = "batches", "output"
+_ENDED = "ended"
 _LONGEST_LOOK = 600.0  # seconds: reading and merging millions of records takes a minute; a process that hangs is to be named
 
 
@@ -118,16 +120,21 @@ def open_run(
         with _looking(files):
             held.enter_context(locked(_lock(shard), files.output))
             at_work = [lock for lock in _hidden(files, "*.lock") if lock != _lock(shard) and is_held(lock)]
-            if force and not _awaited(shard).exists():
+            if force and not _is_awaited(shard, at_work):
                 refuse_others(at_work, files.output, "started over")
                 _start_over(files, [files.shard(other, world) for other in range(world) if other != rank])
             others = [lock for lock in at_work if not lock.name.endswith(f"-of-{world:05}.lock")]
             refuse_others(others, files.output, f"written by another number of processes, {world}")
+            if force:
+                _awaited(shard).unlink(missing_ok=True)  # used up, also if it led to a run of other settings
             _keep_manifest(files, manifest)
-            _awaited(shard).unlink(missing_ok=True)
+            if not force:  # then those who are awaited were started another time, and killed
+                _remove(_hidden(files, "*.awaited"))
             finished = list(_recorded(files).values())
             journal = held.enter_context(Journal(shard))
         yield finished, journal.append
+        if force:
+            _end(files)  # while the lock is held
 
 
 def merge(files: RunFiles, expected_ids: Sequence[str]) -> list[dict[str, Any]] | None:
@@ -150,8 +157,8 @@ def merge(files: RunFiles, expected_ids: Sequence[str]) -> list[dict[str, Any]] 
         ordered = [found[row_id] for row_id in expected_ids]
         if shards := files.shards():
             write_whole(files.records, b"".join(map(json_line, ordered)))
-        for done in (*shards, *(lock for lock in _hidden(files, "*.lock") if not is_held(lock))):
-            done.unlink(missing_ok=True)  # asking removes the marker of a killed process, where there are no locks
+        # Asking removes the marker of a killed process, where there are no locks.
+        _remove((*shards, *(lock for lock in _hidden(files, "*.lock") if not is_held(lock))))
         return ordered
 
 
@@ -192,10 +199,27 @@ def noted_output(files: RunFiles) -> dict[str, Any]:
 
 def _start_over(files: RunFiles, other_shards: Sequence[Path]) -> None:
     """Remove a run, and note who else was started to do so: a slow one must not remove what a fast one has already written."""
-    for path in (files.output, files.records, *files.shards(), *_hidden(files, "*.awaited"), files.manifest):
-        path.unlink(missing_ok=True)
+    _remove((files.output, files.records, *files.shards(), *_hidden(files, "*.awaited"), files.manifest))
     for shard in other_shards:
         _awaited(shard).touch()
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _is_awaited(shard: Path, at_work: Sequence[Path]) -> bool:
+    """Tell whether others were started over together with this process, or before, and killed: those leave markers, too."""
+    marker = _awaited(shard)
+    return marker.exists() and (bool(at_work) or marker.read_text() == _ENDED)
+
+
+def _end(files: RunFiles) -> None:
+    """Let those who are awaited know that nobody was killed, even if they find nobody at work."""
+    with _looking(files):
+        for marker in _hidden(files, "*.awaited"):
+            marker.write_text(_ENDED)
 
 
 def _keep_manifest(files: RunFiles, manifest: Mapping[str, Any]) -> None:

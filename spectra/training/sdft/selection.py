@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from spectra.training.sdft.extractors.extractor import Extractor, agree
 from spectra.training.sdft.extractors.run_tests import passes_tests
-from spectra.training.sdft.filters import reference_rejection, rejection
+from spectra.training.sdft.filters import is_blank, reference_rejection, rejection
 from spectra.training.sdft.generation import Completion
+from spectra.training.sdft.row_faults import naming_extractor
 from spectra.training.sdft.samples import Sample
 from spectra.training.sdft.similarity import rouge_l
 
@@ -66,8 +67,12 @@ def judge(sample: Sample, candidate: Completion, rules: SelectionRules) -> Verdi
 
     Returns:
         The decision. No candidate is taken if nothing can be extracted from the original.
+
+    Raises:
+        InputError: The extractor fails.
     """
-    found, extracted, is_match = agree(rules.extractor, sample.response, candidate.text, sample.fields)
+    with naming_extractor(rules.extractor, f"an answer to row {sample.row + 1}"):
+        found, extracted, is_match = agree(rules.extractor, sample.response, candidate.text, sample.fields)
     reason = _filtered(sample, candidate, rules) or _disagreement(found, extracted, is_match=is_match)
     reason = reason or _unlike(sample, candidate.text, rules) or _untested(sample, candidate.text, rules)
     is_same = reason is None and candidate.text.strip() == sample.response.strip()
@@ -83,12 +88,13 @@ def _filtered(sample: Sample, candidate: Completion, rules: SelectionRules) -> s
     if candidate.finish_reason == "too_long":
         return "prompt_too_long"
     if rules.is_reference:  # which lets an empty text pass; no reader would take such a row
-        return "empty" if not candidate.text.strip() else reference_rejection(candidate.text)
+        return "empty" if is_blank(candidate.text) else reference_rejection(candidate.text)
     return rejection(
         candidate.text,
         sample.prompt,
         sample.response,
         truncated=candidate.finish_reason not in _ENDED,
+        question=sample.question,
         phrases=rules.phrases,
         allow_truncated=rules.allow_truncated,
     )

@@ -15,28 +15,46 @@ none                                             the response and the token that
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
 from spectra.errors import InputError
+from spectra.training.sdft.backends.prompts import REFUSALS, chat, rendered
 from spectra.training.sdft.backends.prompts import encoded as encoded_requests
-from spectra.training.sdft.backends.prompts import rendered
 from spectra.training.sdft.generation import Request
+from spectra.training.sdft.row_faults import naming_row
+from spectra.training.sdft.samples import Sample
 
 _MARK = "\ue000"  # of a private use area: no template looks for it, and none writes it
 
 
-class _Context(Request):
-    """What a response answers: unlike what is asked of a model here, it may have turns of tools."""
+def encoded_sample(tokenizer: Any, sample: Sample, response: str, *, max_length: int | None = None) -> tuple[list[int], int]:
+    """Tokenise a response to what a sample asks, as :func:`encoded` does.
 
-    def __post_init__(self) -> None:
-        pass
+    Args:
+        tokenizer: Of the model.
+        sample: With the messages and tools.
+        response: The answer.
+        max_length: Most tokens.
+
+    Returns:
+        The tokens, and how many of them are the prompt's.
+
+    Raises:
+        InputError: The chat template refuses them; the sample's row is named.
+    """
+    with naming_row(sample.row):
+        return encoded(tokenizer, sample.messages, response, tools=sample.tools, max_length=max_length)
 
 
 def encoded(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], response: str, *, max_length: int | None = None
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    response: str,
+    *,
+    tools: Sequence[Mapping[str, Any]] = (),
+    max_length: int | None = None,
 ) -> tuple[list[int], int]:
     """Tokenise a training example.
 
@@ -44,6 +62,7 @@ def encoded(
         tokenizer: Of the model.
         messages: What is answered, with ``role`` and ``content`` and whatever else the chat template reads.
         response: The answer.
+        tools: What can be called, where the chat template takes it.
         max_length: Most tokens; what goes beyond is cut off at the end. ``None``: all.
 
     Returns:
@@ -52,9 +71,9 @@ def encoded(
     Raises:
         InputError: The chat template refuses the messages or an answer to them.
     """
-    context = _Context(tuple(messages))
+    context = Request(tuple(messages), tools=tuple(tools))
     answer = _answer(tokenizer, context, response)
-    prompt, whole = encoded_requests(tokenizer, [context, _Context(context.messages, answer)])
+    prompt, whole = encoded_requests(tokenizer, [context, dataclasses.replace(context, prefix=answer)])
     if whole[: len(prompt)] != prompt:  # the last token of the one and the first of the other have grown together
         whole = prompt + tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
     if tokenizer.chat_template is None and tokenizer.eos_token_id is not None:
@@ -66,24 +85,24 @@ def _answer(tokenizer: Any, context: Request, response: str) -> str:
     """Return what comes after the prompt, as a text."""
     if tokenizer.chat_template is None:
         return response
-    prompt, whole = rendered(tokenizer, context), _conversation(tokenizer, context.messages, response)
+    prompt, whole = rendered(tokenizer, context), _conversation(tokenizer, context, response)
     if whole is not None and whole.startswith(prompt) and response.strip() in whole[len(prompt) :]:
         return whole[len(prompt) :]
-    return response + _closing(tokenizer, context.messages)
+    return response + _closing(tokenizer, context)
 
 
-def _closing(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str:
+def _closing(tokenizer: Any, context: Request) -> str:
     """Return what the template puts after an answer."""
-    spoken = [message for message in messages if message["role"] != "system"]  # which some templates refuse
-    _, mark, closing = (_conversation(tokenizer, spoken, _MARK) or "").rpartition(_MARK)
+    spoken = tuple(message for message in context.messages if message["role"] != "system")  # which some templates refuse
+    _, mark, closing = (_conversation(tokenizer, dataclasses.replace(context, messages=spoken), _MARK) or "").rpartition(_MARK)
     if not mark:
         raise InputError("the model's chat template writes no answer of the assistant after these messages. Give others.")
     return closing
 
 
-def _conversation(tokenizer: Any, messages: Sequence[Mapping[str, Any]], response: str) -> str | None:
-    turns = [*messages, {"role": "assistant", "content": response}]
+def _conversation(tokenizer: Any, context: Request, response: str) -> str | None:
+    turns = [*context.messages, {"role": "assistant", "content": response}]
     try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False))
-    except TemplateError:
+        return chat(tokenizer, turns, context.tools, is_prompt=False)
+    except REFUSALS:
         return None

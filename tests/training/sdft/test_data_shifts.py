@@ -9,6 +9,7 @@ from torch import nn
 
 from spectra.errors import InputError
 from spectra.training.libraries import quiet
+from spectra.training.sdft import CallableBackend, ResponseDistiller
 from spectra.training.sdft.data_shifts import data_shift, response_nll, samples_of
 from spectra.training.sdft.samples import read_training_data
 from spectra.training.sdft.similarity import bleu, rouge_l
@@ -289,11 +290,29 @@ def test_records_of_other_data_are_refused(samples):
 
 
 def test_turns_are_measured_on_the_history_they_were_rewritten_on():
-    from spectra.training.sdft import CallableBackend, ResponseDistiller
-
     turns = [{"role": role, "content": f"{role} says {n}"} for n in (1, 2) for role in ("user", "assistant")]
     backend = CallableBackend(lambda texts: ["other words"] * len(texts), name="x")
     done = ResponseDistiller(backend, task="text").distill([{"messages": turns}], turns="all")
     assert [turn["content"] for turn in done.rows[0]["messages"]][1::2] == ["other words", "other words"]
     found = samples_of(done.rows, done.records)
     assert found == read_training_data([{"messages": turns}], turns="all").samples
+
+
+def test_what_a_conversation_ends_with_after_the_turns_that_were_rewritten_is_no_matter():
+    turns = [
+        {"role": "user", "content": "the film was"},
+        {"role": "assistant", "content": "very good"},
+        {"role": "user", "content": "and"},
+    ]
+    backend = CallableBackend(lambda texts: ["other words"] * len(texts), name="x")
+    done = ResponseDistiller(backend, task="text").distill([{"messages": turns}], turns="all")
+    assert samples_of(done.rows, done.records) == read_training_data([{"messages": turns}], turns="all").samples
+
+
+def test_the_tools_of_a_conversation_are_part_of_its_prompt():
+    made = tokenizer("{% for t in tools or [] %}{{ t.name }} {% endfor %}" + CHAT)
+    turns = [{"role": "user", "content": "the film was"}, {"role": "assistant", "content": "very good"}]
+    listed, other, without = ({"messages": turns, "tools": tools} for tools in ([{"name": "film"}], [{"name": "bad"}], None))
+    samples = read_training_data([listed, other, without]).samples
+    nll = [sums for sums, _ in response_nll(llama(), made, samples, ["good"] * 3)]
+    assert len(set(nll)) == 3

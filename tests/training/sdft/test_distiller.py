@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spectra.errors import BackendError, InputError, ResultsError
+from spectra.errors import BackendError, InputError, ResultsError, SpectraWarning
 from spectra.results.distill_records import load_records
 from spectra.training.sdft import CallableBackend, Completion, ResponseDistiller
 from tests import writers
@@ -98,6 +98,26 @@ class TestCandidates:
         assert of(True) == "First, " + of(False)
 
 
+class TestCallsOfTools:
+    def test_rows_that_end_with_a_call_stay_and_the_others_are_rewritten(self):
+        call = {"role": "assistant", "content": "I add.", "tool_calls": [{"function": {"name": "add"}}]}
+        asked = {"role": "user", "content": "How much is 1 and 1?"}
+        rows = [{"messages": [asked, call]}, {"messages": [asked, {"role": "assistant", "content": "It is 2."}]}]
+        seen = []
+        with pytest.warns(SpectraWarning, match="the answers of 1 of 2 rows call tools: they stay as they are") as warned:
+            done = distiller(lambda text: seen.append(text) or answer(text)).distill(rows)
+        assert (len(warned), len(seen), [record.row for record in done.records]) == (1, 1, [1])
+        assert done.rows[0] == rows[0]
+        assert done.rows[1]["messages"][1]["content"] == "Let us add 1 to 1. The answer is 2."
+
+    def test_tools_are_no_part_of_what_is_asked(self):
+        dialog = [{"role": "user", "content": "How much is 1 and 1?"}, {"role": "assistant", "content": "It is 2."}]
+        seen = []
+        distiller(lambda text: seen.append(text) or answer(text)).distill([{"messages": dialog, "tools": [{"name": "add"}]}])
+        distiller(lambda text: seen.append(text) or answer(text)).distill([{"messages": dialog}])
+        assert seen[0] == seen[1]
+
+
 class TestMixing:
     def test_a_smaller_share_uses_a_part_of_what_a_larger_one_uses(self, tmp_path):
         def changed(ratio):
@@ -146,6 +166,17 @@ class TestStopping:
         again = distiller(lambda text: asked.append(text) or answer(text)).distill(ROWS, tmp_path / "own.jsonl")
         assert not before & set(asked)
         assert again.rows == distiller().distill(ROWS).rows
+
+    def test_a_run_under_another_list_of_leaks_is_another_run(self, tmp_path):
+        output = tmp_path / "own.jsonl"
+        distiller().distill(ROWS, output)
+        path = tmp_path / "own.manifest.json"
+        manifest = json.loads(path.read_text())
+        assert len(manifest["selection"]["leaks"]) == 16
+        manifest["selection"]["leaks"] = "0" * 16
+        path.write_text(json.dumps(manifest))
+        with pytest.raises(ResultsError, match=r"selection\.leaks '0{16}' there, '[0-9a-f]{16}' now"):
+            distiller().distill(ROWS, output)
 
     def test_what_did_arrive_of_a_failing_batch_is_kept(self, tmp_path):
         class Half(CallableBackend):
@@ -372,6 +403,14 @@ class TestRefusals:
         by = Extractor("mine", 1, lambda text, row: row["key"])
         with pytest.raises(InputError, match=r"extractor 'mine' fails on the response of row 1 \(KeyError: 'key'\)"):
             ResponseDistiller(backend, task=by).distill(ROWS)
+
+    def test_a_row_that_the_template_refuses_is_named(self):
+        refusing = (
+            "{% for m in messages %}{{ raise_exception('no tabs') if '9 and 9' in m.content }}{{ m.content }}{% endfor %}"
+        )
+        made = ResponseDistiller(writers.llama(), writers.tokenizer(refusing), task="math")
+        with pytest.raises(InputError, match=r"row 10: the model's chat template refuses the messages \(no tabs\)"):
+            made.distill(ROWS)
 
     def test_an_extractor_without_a_name_keeps_no_files(self, tmp_path):
         made = ResponseDistiller(CallableBackend(lambda texts: texts, name="x"), task=lambda text, row: text)

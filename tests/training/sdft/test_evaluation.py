@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from spectra.errors import BackendError, InputError, ResultsError
+from spectra.errors import BackendError, InputError, ResultsError, SpectraWarning
 from spectra.results.answer_records import load_answers
 from spectra.results.scores import Proportion
 from spectra.training.sdft import CallableBackend, Completion
@@ -104,6 +104,39 @@ class TestScores:
         found = evaluate(scripted(lambda text: seen.append(text) or "2"), rows, turns="all")
         assert [one.is_correct for one in found.answers] == [True, False]
         assert seen[1] == f"{turns[0]}\n\n{turns[1]}\n\n{turns[2]}\n\n"
+
+
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add"}}]}
+TURNS = ({"role": "user", "content": "was it good"}, CALL, {"role": "tool", "content": "very", "name": "add"})
+ROW = {"messages": [*TURNS, {"role": "assistant", "content": "very good"}]}
+TOOLS = ({"type": "function", "function": {"name": "film"}},)
+TEMPLATE = "{% for t in tools or [] %}{{ t.function.name }} {% endfor %}" + writers.CHAT
+
+
+class TestTools:
+    def test_turns_of_tools_are_asked_with_all_that_they_hold(self):
+        seen = []
+        backend = CallableBackend(lambda texts: ["2"] * len(texts), name="x", render=lambda one: seen.append(one) or "")
+        evaluate(backend, [{**ROW, "tools": json.dumps(TOOLS)}], task="text")
+        assert (seen[0].messages, seen[0].tools) == (TURNS, TOOLS)
+
+    def test_the_model_reads_the_tools_when_it_answers_and_when_it_measures(self):
+        read = []
+        model, words = writers.llama(), writers.tokenizer(TEMPLATE)
+        model.register_forward_pre_hook(lambda _, args, inputs: read.append(inputs["input_ids"][0]), with_kwargs=True)
+        backend = TransformersBackend(model, words)
+        evaluate(backend, [{**ROW, "tools": list(TOOLS)}], task="text", spec=SHORT | {"max_new_tokens": 1})
+        assert [words.decode(tokens[:1]) for tokens in read] == ["film", "film"]
+
+    def test_a_run_with_other_tools_is_another_run(self, tmp_path):
+        evaluate(scripted(lambda text: "2"), [ROW], tmp_path / "scores.json", task="text")
+        with pytest.raises(ResultsError, match=r"data\.tools missing there, '[0-9a-f]{16}' now"):
+            evaluate(data=[ROW | {"tools": list(TOOLS)}], output=tmp_path / "scores.json", task="text")
+
+    def test_answers_that_are_calls_are_left_out(self):
+        with pytest.warns(SpectraWarning, match="the answers of 1 of 2 rows call tools"):
+            found = evaluate(scripted(lambda text: "2"), [ROW, {"messages": list(TURNS[:2])}], task="text")
+        assert [one.row for one in found.answers] == [0]
 
 
 class TestFiles:
@@ -251,12 +284,22 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"output: 'scores.jsonl' is to hold the scores as JSON.*\.json"):
             evaluate(output=tmp_path / "scores.jsonl")
 
-    def test_turns_of_tools_are_refused_by_their_row(self):
-        call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add"}}]}
-        turns = [{"role": "user", "content": "1 and 1?"}, call, {"role": "tool", "content": "2"}]
-        rows = [ROWS[1] | {"messages": None}, {"messages": [*turns, {"role": "assistant", "content": "2"}]}]
-        with pytest.raises(InputError, match=r"row 1 cannot be asked: a request: each message needs 'role' and 'content'"):
-            evaluate(data=rows[1:])
+    def test_a_row_that_the_template_refuses_is_named(self):
+        refusing = (
+            "{% for m in messages %}{{ raise_exception('no bad films') if 'bad' in m.content }}{{ m.content }}{% endfor %}"
+        )
+        backend = TransformersBackend(writers.llama(), writers.tokenizer(refusing))
+        with pytest.raises(InputError, match=r"row 3: the model's chat template refuses the messages \(no bad films\)"):
+            evaluate(backend, WORDS, task="text", spec=SHORT)
+
+    def test_an_extractor_that_fails_names_the_row(self):
+        def third(text, row):
+            return text.split()[2]
+
+        with pytest.raises(InputError, match=r"extractor 'third' fails on the response of row 2 \(IndexError: "):
+            evaluate(data=[{"question": "1 and 1?", "answer": word} for word in ("It is 2", "2")], task=third)
+        with pytest.raises(InputError, match=r"extractor 'third' fails on an answer to row 1 \(IndexError: "):
+            evaluate(scripted(lambda text: "2"), task=third)
 
     def test_generation_is_checked(self):
         with pytest.raises(InputError, match="unknown generation 'greddy'. Did you mean 'greedy'"):

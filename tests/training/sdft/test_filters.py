@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectra.training.sdft.filters import LEAK_PHRASES, reference_rejection, rejection
+from spectra.training.sdft.filters import LEAK_PHRASES, is_blank, reference_rejection, rejection
 from spectra.training.sdft.templates import TEMPLATES, rewriting_request, template
 
 PROMPT = "Explain in two or three sentences why the sky is blue."  # 11 words
@@ -29,7 +29,7 @@ def test_an_answer_passes():
     assert judged("Because air scatters short waves more than long ones.") is None
 
 
-@pytest.mark.parametrize("candidate", ["", " \n\t", "\u3000"])
+@pytest.mark.parametrize("candidate", ["", " \n\t", "\u3000", "\u200b \ufeff", "\x00\x1b", "\u2800", "\u3164", "\ufe0f\u034f"])
 def test_nothing_written_is_empty_even_if_cut_off(candidate):
     assert judged(candidate, truncated=True) == "empty"
 
@@ -44,6 +44,18 @@ def test_being_cut_off_comes_before_a_leak_and_a_leak_before_a_loop():
     assert judged(loop, truncated=True) == "truncated"
     assert judged(loop) == "leak"
     assert judged(loop, original="my response") == "repetition"
+
+
+@given(st.text(st.characters(categories=["Cc", "Cf", "Mn", "Zl", "Zp", "Zs"])), st.characters(categories=["L", "N", "P", "Sm"]))
+def test_a_text_is_blank_until_it_has_a_letter_a_digit_or_a_sign(unseen, seen):
+    assert is_blank(unseen)
+    assert is_blank(unseen + seen + unseen) == (seen in "\u115f\u1160\u3164\uffa0")  # fillers that count as letters
+
+
+def test_one_character_that_can_be_seen_is_something():
+    assert judged("\u200b4\u200b") is None
+    assert judged("\N{GRINNING FACE}") is None
+    assert not is_blank("\u0645")
 
 
 # --- leaks
@@ -171,6 +183,15 @@ def test_a_short_prompt_may_begin_its_answer():
     seven, eight = "a b c d e f g", "a b c d e f g h"
     assert judged(f"{seven} and more", prompt=seven) is None
     assert judged(f"{eight} and more", prompt=eight) == "copy_of_prompt"
+
+
+def test_the_last_question_of_a_conversation_is_no_answer_either():
+    chat = f"Be brief.\n\nUser: Hello.\n\nAssistant: Hello.\n\nUser: {PROMPT}"
+    assert judged(PROMPT, prompt=chat) is None
+    assert judged(PROMPT, prompt=chat, question=PROMPT) == "copy_of_prompt"
+    assert judged(f"{PROMPT} Because.", prompt=chat, question=PROMPT) == "copy_of_prompt"
+    assert judged(chat, prompt=chat, question=PROMPT) == "copy_of_prompt"
+    assert judged(f"{PROMPT} Because.", prompt=chat, question=PROMPT, original=f"{PROMPT} Blue.") is None
 
 
 def test_a_copy_is_no_fault_where_the_original_is_one():

@@ -124,7 +124,7 @@ def test_evaluation_takes_data_of_the_same_forms(tmp_path):
 
 def test_what_the_model_cannot_take_is_cut_off(tmp_path):
     rows = [{"prompt": "the film", "completion": "very " * 40}]
-    with pytest.warns(SpectraWarning, match="training data: of 1 examples, 1 were cut off after 32 tokens"):
+    with pytest.warns(SpectraWarning, match="training data: of 1 examples, 1 loses what comes after 32 tokens"):
         run = trainer(tmp_path, data=rows, lora=None)
     assert len(run.train_dataset[0]["input_ids"]) == 32
 

@@ -81,14 +81,21 @@ def test_values_that_cannot_be_are_refused_all_at_once(values, message):
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
-        ((), r"the last message must be the user's, got roles \[\]"),
-        ((user("hi"), {"role": "assistant", "content": "ho"}), r"got roles \['user', 'assistant'\]"),
-        (({"role": "user"},), "each message needs 'role' and 'content'"),
+        ((), r"no message is the user's, got roles \[\]"),
+        (({"role": "assistant", "content": "ho"},), r"got roles \['assistant'\]"),
+        (({"role": "user"},), "each message needs 'role' and 'content', both texts"),
+        (({"role": "user", "content": ["hi"]},), "each message needs 'role' and 'content', both texts"),
     ],
 )
 def test_requests_that_ask_nothing_are_refused(messages, message):
     with pytest.raises(InputError, match=message):
         Request(messages)
+
+
+def test_a_request_takes_what_conversations_with_tools_have():
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}
+    messages = (user("hi"), call, {"role": "tool", "content": "1", "tool_call_id": "a", "name": "f"})
+    assert Request(messages, tools=({"name": "f"},)).messages == messages
 
 
 @pytest.mark.parametrize(

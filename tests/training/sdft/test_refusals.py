@@ -1,9 +1,15 @@
+import hashlib
+
 import pytest
 
 from spectra.training.sdft.refusals import REFUSAL_PHRASES, has_refusal_phrase
 
+# Of the phrases in eval/keyword_eval_safety.py of sail-sg/sdft, commit 3167df67: sorted, a line each.
+DIGEST = "f12d3e484c568caeff039fac85b7db42f207559929cb2901de3512a1222f112c"
 
-def test_there_are_as_many_phrases_as_in_the_reference_code():
+
+def test_the_phrases_are_those_of_the_reference_code():
+    assert hashlib.sha256("\n".join(sorted(REFUSAL_PHRASES)).encode()).hexdigest() == DIGEST
     assert len(set(REFUSAL_PHRASES)) == len(REFUSAL_PHRASES) == 29
 
 

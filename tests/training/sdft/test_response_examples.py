@@ -6,7 +6,7 @@ import torch
 from spectra.errors import InputError, SpectraWarning
 from spectra.training.sdft.backends.function import CallableBackend
 from spectra.training.sdft.distiller import ResponseDistiller
-from spectra.training.sdft.response_examples import padded, response_examples
+from spectra.training.sdft.response_examples import padded, response_batches, response_examples
 from spectra.training.sdft.samples import read_training_data
 from tests.pretrained import decoder_tokenizer
 from tests.tuned_responses import ROWS
@@ -44,13 +44,42 @@ def test_a_batch_is_filled_up_on_the_right_with_nothing_to_learn():
 
 
 def test_what_is_too_long_is_cut_off_or_left_out_with_one_warning():
-    said = r"eval data: of 4 examples, 2 were cut off after 4 tokens, and 1 were left out"
+    said = (
+        r"eval data: of 4 examples, 2 lose what comes after 4 tokens, and 1 is left out, as its prompt leaves no room for a "
+        r"response\. Raise max_length to use them whole\."
+    )
     rows = [ROWS[3], ROWS[0], {"prompt": "it was very bad", "completion": "not good"}, {"prompt": "it", "completion": "was"}]
     with pytest.warns(SpectraWarning, match=said) as warned:
         examples = response_examples(decoder_tokenizer(), rows, max_length=4, name="eval data")
     assert len(warned) == 1
     assert (len(examples), examples.num_cut, examples.num_left_out) == (3, 2, 1)
     assert words(examples[0]["input_ids"]) == ["the", "very", "good", "film"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([3, 3, 0], r"probe: of 3 examples, 2 lose what comes after 4 tokens\. Raise"),
+        ([0, 1], r"probe: of 2 examples, 1 is left out, as its prompt leaves no room for a response\. Raise"),
+        ([0, 1, 1], r"probe: of 3 examples, 2 are left out, as their prompts leave no room for a response\. Raise"),
+    ],
+    ids=["cut", "left out", "several left out"],
+)
+def test_a_warning_counts_only_what_there_is(rows, said):
+    short, long, full = {"prompt": "it", "completion": "was"}, {"prompt": "it was very bad", "completion": "x"}, ROWS[3]
+    data = [{0: short, 1: long, 3: full}[row] for row in rows]
+    with pytest.warns(SpectraWarning, match=said):
+        response_batches(decoder_tokenizer(), data, max_length=4, name="probe")
+
+
+def test_a_row_that_the_template_refuses_is_named():
+    made = decoder_tokenizer()
+    made.chat_template = (
+        "{% for m in messages %}{{ raise_exception('no bad films') if 'bad' in m.content }}{{ m.content }}{% endfor %}"
+    )
+    rows = [{"prompt": "the film", "completion": "good"}, {"prompt": "a bad film", "completion": "good"}]
+    with pytest.raises(InputError, match=r"eval data: row 2: the model's chat template refuses the messages \(no bad films\)"):
+        response_examples(made, rows, max_length=9, name="eval data")
 
 
 def test_data_of_which_nothing_is_left_is_refused():

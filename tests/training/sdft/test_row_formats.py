@@ -1,5 +1,7 @@
 """Where rows of every form hold what is asked and answered, and what is wrong with those that do not."""
 
+import json
+
 import pytest
 
 from spectra.errors import InputError
@@ -16,8 +18,12 @@ def said(role, text, **more):
 DIALOG = [said("system", "s"), said("user", "a"), said("assistant", "b"), said("user", "c"), said("assistant", "d")]
 
 
-def only(row, form):
-    (found,) = exchanges(row, form, every=False)
+CALL = said("assistant", "", tool_calls=[{"name": "f"}])
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
+
+
+def only(row, form, *, every=False):
+    (found,) = exchanges(row, form, every=every)
     return found
 
 
@@ -73,7 +79,7 @@ def test_columns_that_do_not_fit_are_listed(columns, named, message):
 def test_an_instruction_comes_before_its_input():
     form = find_format(["instruction", "input", "output"])
     assert only({"instruction": "a", "input": "b", "output": "c"}, form).context == (said("user", "a\n\nb"),)
-    for nothing in ({"input": ""}, {"input": None}, {}):
+    for nothing in ({"input": ""}, {"input": " \n"}, {"input": None}, {}):
         assert only({"instruction": "a", "output": "c", **nothing}, form).context == (said("user", "a"),)
 
 
@@ -87,11 +93,47 @@ def test_every_turn_is_answered_after_those_before_it():
     assert [(one.context, one.place) for one in found] == [(tuple(DIALOG[:2]), 2), (tuple(DIALOG[:4]), 4)]
 
 
-def test_turns_that_answer_nothing_and_calls_of_tools_are_context():
-    call = said("assistant", "", tool_calls=[{"name": "f"}])
-    dialog = [said("assistant", "hello"), said("user", "a"), call, said("tool", "1"), said("assistant", "one")]
-    (found,) = exchanges({"messages": dialog}, MESSAGES, every=True)
-    assert found.context == tuple(dialog[:4])
+def test_turns_that_answer_nothing_are_context_and_calls_of_tools_are_told_apart():
+    dialog = [said("assistant", "hello"), said("user", "a"), CALL, said("tool", "1"), said("assistant", "one")]
+    found = exchanges({"messages": dialog}, MESSAGES, every=True)
+    assert [(one.context, one.is_call) for one in found] == [(tuple(dialog[:2]), True), (tuple(dialog[:4]), False)]
+
+
+@pytest.mark.parametrize("text", ["", "let me see"])
+def test_a_last_turn_that_calls_a_tool_is_an_answer_with_or_without_a_text(text):
+    dialog = [said("user", "a"), said("assistant", text, tool_calls=[{"name": "f"}])]
+    assert only({"messages": dialog}, MESSAGES).is_call
+    assert not only({"messages": [*dialog, said("tool", "1"), said("assistant", "one", tool_calls=[])]}, MESSAGES).is_call
+
+
+@pytest.mark.parametrize("given", [[TOOL], json.dumps([TOOL]), (TOOL,)], ids=["list", "JSON", "tuple"])
+def test_the_tools_of_a_conversation_are_read(given):
+    found = exchanges({"messages": DIALOG, "tools": given}, MESSAGES, every=True)
+    assert [one.tools for one in found] == [(TOOL,)] * 2
+
+
+@pytest.mark.parametrize("row", [{"tools": None}, {"tools": ""}, {"tools": "[]"}, {"tools": []}, {}])
+def test_a_conversation_may_have_no_tools(row):
+    assert only({"messages": DIALOG, **row}, MESSAGES).tools == ()
+
+
+def test_a_column_of_that_name_beside_texts_is_any_other_column():
+    assert only({"prompt": "a", "completion": "b", "tools": "hammer"}, PROMPT_COMPLETION).tools == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("hammer", r"column 'tools' is no JSON \(Expecting value"),
+        ("7", "column 'tools' holds 7, expected a list of tools, or its JSON"),
+        ({"name": "f"}, "column 'tools' holds a dict, expected a list of tools"),
+        (["hammer"], "column 'tools', tool 1 holds a str, expected a mapping"),
+    ],
+    ids=["text", "number", "one tool", "names"],
+)
+def test_tools_that_are_none_are_named(given, message):
+    with pytest.raises(InputError, match=message):
+        exchanges({"messages": DIALOG, "tools": given}, MESSAGES, every=False)
 
 
 def test_a_prompt_of_messages_is_context_that_is_never_answered_anew():
@@ -150,29 +192,48 @@ def test_texts_that_cannot_be_used_are_named(row, message):
         exchanges(row, PROMPT_COMPLETION, every=False)
 
 
+def test_turns_that_can_be_rewritten_are_found_wherever_a_conversation_ends():
+    for dialog in (
+        DIALOG[:4],
+        [*DIALOG[:4], CALL],
+        [*DIALOG[:4], CALL, said("tool", "1")],
+        [*DIALOG[:4], said("assistant", "")],
+    ):
+        found = exchanges({"messages": dialog}, MESSAGES, every=True)
+        assert [one.place for one in found if not one.is_call] == [2]
+
+
+def test_a_conversation_that_ends_with_the_user_has_no_last_answer():
+    with pytest.raises(InputError, match="column 'messages' ends with a turn of 'user', not of the assistant"):
+        exchanges({"messages": DIALOG[:4]}, MESSAGES, every=False)
+
+
+def test_a_conversation_without_the_assistant_has_no_answer_at_all():
+    with pytest.raises(InputError, match="column 'messages' has no turn of the assistant"):
+        exchanges({"messages": DIALOG[:2]}, MESSAGES, every=True)
+
+
 @pytest.mark.parametrize("every", [False, True], ids=["last", "all"])
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
         ("text", "column 'messages' holds a str, expected a list of messages"),
         ([], "column 'messages' is empty, expected a list of messages"),
-        (DIALOG[:4], "column 'messages' ends with a turn of 'user', not of the assistant"),
         ([said("user", "a"), said("assistant", " ")], "message 2: the assistant's turn has no text"),
-        ([said("user", "a"), said("assistant", None, tool_calls=[1])], "message 2: the assistant's turn has no text"),
+        ([said("user", "a"), said("assistant", None, tool_calls=[])], "message 2: the assistant's turn has no text"),
+        ([said("system", "a"), said("assistant", "", tool_calls=[1])], "message 2: nothing is asked"),
         ([said("system", "a"), said("assistant", "b")], "message 2: nothing is asked before the assistant's turn"),
         ([said("user", ""), said("assistant", "b")], "message 2: nothing is asked"),
         (["a", "b"], "message 1 has no role, expected a mapping with 'role' and 'content'"),
         ([said("user", [{"type": "text", "text": "a"}]), said("assistant", "b")], "message 1 holds a list, expected a text"),
     ],
-    ids=["text", "empty", "user last", "blank", "call last", "system only", "blank user", "no mapping", "parts"],
+    ids=["text", "empty", "blank", "no call", "call unasked", "system only", "blank user", "no mapping", "parts"],
 )
 def test_conversations_that_cannot_be_used_are_named(messages, message, every):
     with pytest.raises(InputError, match=message):
         exchanges({"messages": messages}, MESSAGES, every=every)
 
 
-def test_an_empty_turn_within_a_conversation_is_a_fault_where_it_is_to_be_rewritten():
+def test_an_empty_turn_within_a_conversation_is_context():
     dialog = [said("user", "a"), said("assistant", ""), *DIALOG[3:]]
-    assert only({"messages": dialog}, MESSAGES).place == 3
-    with pytest.raises(InputError, match="message 2: the assistant's turn has no text"):
-        exchanges({"messages": dialog}, MESSAGES, every=True)
+    assert only({"messages": dialog}, MESSAGES) == only({"messages": dialog}, MESSAGES, every=True)

@@ -20,14 +20,14 @@ from tests.training.dcs.full_disk import full_disk
 MANIFEST = {"seed": 0, "model": {"name": "tiny", "dtype": "float32"}, "generation": {"temperature": 0.95, "top_k": 50}}
 IDS = [f"{number:032x}" for number in range(12)]
 
-# Writes the share of one process of a run, and says so row by row; "hold": stays after the first. With a limit the system
-# ends it where a file reaches that size.
+# Writes the share of one process of a run, and says so row by row; "hold": stays after the first, "force": starts over. With a
+# limit the system ends it where a file reaches that size.
 PROCESS = f"""
 import resource, signal, sys
 from pathlib import Path
 from spectra.training.sdft.run_files import RunFiles, merge, open_run
 
-output, hold = Path(sys.argv[1]), sys.argv[2] == "hold"
+output, hold, force = Path(sys.argv[1]), "hold" in sys.argv[2], "force" in sys.argv[2]
 rank, world, limit = map(int, sys.argv[3:])
 if limit:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -35,7 +35,7 @@ if limit:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 ids = [f"{{number:032x}}" for number in range({len(IDS)})]
 files = RunFiles(output)
-with open_run(files, {MANIFEST!r}, rank=rank, world=world) as (finished, append):
+with open_run(files, {MANIFEST!r}, rank=rank, world=world, force=force) as (finished, append):
     done = {{record["row_id"] for record in finished}}
     for row_id in ids[rank::world]:
         if row_id not in done:
@@ -66,8 +66,8 @@ def write(files, ids, manifest=MANIFEST, **options):
 
 
 @contextmanager
-def process(files, rank=0, world=1, hold="", limit=0):
-    arguments = [sys.executable, "-c", PROCESS, str(files.output), hold, str(rank), str(world), str(limit)]
+def process(files, rank=0, world=1, how="", limit=0):
+    arguments = [sys.executable, "-c", PROCESS, str(files.output), how, str(rank), str(world), str(limit)]
     pipe, environment = subprocess.PIPE, os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) as started:
         try:
@@ -223,6 +223,40 @@ def test_a_process_that_joins_must_have_the_same_settings(files):
     write(files, [], rank=1, world=2, force=True)
     with pytest.raises(ResultsError, match="seed 0 there, 1 now"):
         write(files, [], MANIFEST | {"seed": 1}, rank=0, world=2, force=True)
+    assert write(files, [], MANIFEST | {"seed": 1}, rank=0, world=2, force=True) == []  # the first time used up the invitation
+
+
+def kill_while_started_over(files, rank=0, world=3):
+    """As when torchrun is killed before its other processes have loaded their models."""
+    with process(files, rank, world, "hold force") as one:
+        assert one.stdout.readline() == f"{IDS[rank]}\n"
+    assert len(list(files.output.parent.glob(".*.awaited"))) == world - 1
+
+
+@pytest.mark.parametrize("settings", [MANIFEST, MANIFEST | {"seed": 1}], ids=["same", "other"])
+def test_starting_over_after_a_start_that_was_killed_starts_over_whoever_comes_first(files, settings):
+    kill_while_started_over(files)
+    assert write(files, IDS[1::3], settings, rank=1, world=3, force=True) == []
+    assert write(files, IDS[0::3], settings, rank=0, world=3, force=True) == records(IDS[1::3])
+    assert write(files, IDS[2::3], settings, rank=2, world=3, force=True) == records([*IDS[0::3], *IDS[1::3]])
+    assert merge(files, IDS) == records()
+    assert names(files) == [".own [v1].lock", "own [v1].manifest.json", "own [v1].records.jsonl"]
+
+
+def test_who_comes_late_joins_those_at_work_though_the_first_of_them_was_killed(files):
+    with process(files, 0, 3, "hold force") as first, process(files, 1, 3, "hold force") as second:
+        assert (first.stdout.readline(), second.stdout.readline()) == (f"{IDS[0]}\n", f"{IDS[1]}\n")
+        first.kill()
+        first.wait()
+        assert write(files, [], rank=2, world=3, force=True) == records(IDS[:2])
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_going_on_after_a_start_that_was_killed_leaves_nothing_for_a_later_one(files, world):
+    kill_while_started_over(files)
+    assert write(files, IDS[1:5], world=world) == records(IDS[:1])
+    assert not list(files.output.parent.glob(".*.awaited"))
+    assert write(files, [], rank=1, world=3, force=True) == []
 
 
 def test_another_number_of_processes_goes_on_with_the_work_of_all(files):
@@ -236,7 +270,7 @@ def test_another_number_of_processes_goes_on_with_the_work_of_all(files):
 
 
 def test_a_second_process_is_refused_and_told_who_writes(files):
-    with process(files, hold="hold") as other:
+    with process(files, how="hold") as other:
         assert other.stdout.readline() == f"{IDS[0]}\n"
         with pytest.raises(
             ResultsError, match=rf"own \[v1\]\.jsonl' is being written by process {other.pid} on '.+'\. Let it end"

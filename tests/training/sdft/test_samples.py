@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectra.errors import InputError
+from spectra.errors import InputError, SpectraWarning
 from spectra.training.sdft.chat_rows import as_messages, as_prompt_completion
 from spectra.training.sdft.samples import prompt_text, read_training_data, row_id
 
@@ -122,6 +122,71 @@ def test_a_sample_knows_its_row_and_turn():
     new = data.with_responses({data.samples[1].row_id: "B"})
     assert [message["content"] for row in new for message in row["messages"]] == ["a", "b", "a", "B", "c", "d"]
     assert data.samples[2].messages == tuple(dialog[:3])  # on the original history
+
+
+CALLS = [
+    {"role": "user", "content": "a"},
+    {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]},
+    {"role": "tool", "content": "1"},
+    {"role": "assistant", "content": "b"},
+    {"role": "user", "content": "c"},
+    {"role": "assistant", "content": "let me see", "tool_calls": [{"name": "f"}]},
+]
+
+
+def test_rows_that_end_with_a_call_stay_as_they_are_and_are_counted_once():
+    rows = [{"messages": CALLS[:end]} for end in (2, 4, 6)]
+    with pytest.warns(SpectraWarning, match="the data: the answers of 2 of 3 rows call tools: they stay as they are") as warned:
+        data = read_training_data(rows)
+    assert (len(warned), warned[0].filename) == (1, __file__)
+    assert [(sample.row, sample.response) for sample in data.samples] == [(1, "b")]
+    changed = data.with_responses({data.samples[0].row_id: "B"})
+    assert [changed[0], changed[2]] == [rows[0], rows[2]]
+    assert [message["content"] for message in changed[1]["messages"]] == ["a", "", "1", "B"]
+
+
+def test_where_all_turns_are_read_those_that_can_be_rewritten_are():
+    rows = [{"messages": CALLS}, {"messages": CALLS[:5]}, {"messages": CALLS[:4]}]
+    data = read_training_data(rows, turns="all")
+    assert [(sample.row, sample.turn, sample.response) for sample in data.samples] == [(0, 0, "b"), (1, 0, "b"), (2, -1, "b")]
+    changed = data.with_responses({sample.row_id: "B" for sample in data.samples})
+    assert [row["messages"][3]["content"] for row in changed] == ["B", "B", "B"]
+    assert changed[0]["messages"][5] == CALLS[5]
+
+
+def test_data_that_only_call_tools_are_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text(as_json({"messages": CALLS}))
+    for data, where in ((tmp_path / "a.jsonl", "a.jsonl'"), ([{"messages": CALLS}], "the data")):
+        with pytest.raises(InputError, match=f"{where}: every answer calls a tool, and there is no text to rewrite"):
+            read_training_data(data)
+
+
+def test_conversations_without_an_answer_are_named_by_their_rows():
+    with pytest.raises(InputError, match="the data, row 2: column 'messages' has no turn of the assistant"):
+        read_training_data([{"messages": CALLS}, {"messages": CALLS[:1]}], turns="all")
+
+
+def test_conversations_that_call_tools_are_converted_with_their_calls():
+    rows = [{"messages": CALLS, "tools": [{"name": "f"}]}]
+    assert as_messages(rows) == rows
+    assert as_prompt_completion(rows) == [{"prompt": CALLS[:5], "completion": CALLS[5:], "tools": [{"name": "f"}]}]
+
+
+def test_other_responses_can_be_read_again():
+    with pytest.warns(SpectraWarning, match="1 of 2 rows"):
+        data = read_training_data([{"messages": CALLS}, {"messages": CALLS[:4]}])
+    again = data.answered({data.samples[0].row_id: "B"})  # a second warning would be an error
+    assert ([sample.response for sample in again.samples], again.layout, again.turns) == (["B"], data.layout, data.turns)
+    assert [sample.response for sample in data.samples] == ["b"]
+
+
+def test_a_sample_knows_its_tools_and_the_last_question():
+    (sample,) = read_training_data([{"messages": CALLS[:4], "tools": '[{"name": "f"}]'}]).samples
+    assert (sample.question, sample.tools) == ("a", ({"name": "f"},))
+    (other,) = read_training_data([{"messages": CALLS[:4]}]).samples
+    assert (other.row_id, other.tools) == (sample.row_id, ())
+    with pytest.raises(InputError, match="the data, row 1: column 'tools' is no JSON"):
+        read_training_data([{"messages": CALLS[:4], "tools": "f"}])
 
 
 def test_a_single_question_is_shown_as_it_is():

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from spectra.errors import InputError
 from spectra.results.distill_records import REASONS
 from spectra.training.sdft.extractors.registry import extractor
 from spectra.training.sdft.generation import Completion
@@ -55,6 +56,23 @@ def test_a_prompt_that_had_no_room_is_told_from_an_empty_answer():
     assert judged("", finish="too_long") == ("rejected", "prompt_too_long")
 
 
+@pytest.mark.parametrize("before", [("system",), ("user", "assistant")], ids=["system turn", "earlier turns"])
+def test_a_copy_of_the_last_question_of_a_conversation_is_none(before):
+    turns = [(role, "Hello.") for role in before] + [("user", "How much is two and two?"), ("assistant", "The answer is 4.")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    one = read_training_data([{"messages": messages}]).samples[0]
+    assert judged("How much is two and two?", TEXT, one) == ("rejected", "copy_of_prompt")
+
+
+def test_an_extractor_that_fails_on_a_candidate_names_the_row():
+    def number(text, row):
+        return int(text)
+
+    rules = SelectionRules(extractor=extractor(number))
+    with pytest.raises(InputError, match=r"extractor 'number' fails on an answer to row 1 \(ValueError: invalid literal"):
+        judged("four", rules, sample("4"))
+
+
 def test_what_is_too_unlike_the_original_is_rejected():
     rules = dataclasses.replace(TEXT, min_rouge_l=0.5)
     assert judged("Two and two make four.", rules) == ("accepted", None)
@@ -65,6 +83,7 @@ def test_what_is_too_unlike_the_original_is_rejected():
 def test_the_rules_of_the_reference_code_accept_what_is_cut_off():
     rules = SelectionRules(extractor=extractor("text", compat="reference"), is_reference=True)
     assert judged("", rules) == ("rejected", "empty")  # the one exception: no reader takes an empty response
+    assert judged("\u200b", rules) == ("rejected", "empty")
     assert judged("The end is miss", rules, finish="length") == ("accepted", None)
     assert judged("This is my response: yes", rules) == ("rejected", "leak")
 

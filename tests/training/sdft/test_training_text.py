@@ -7,7 +7,8 @@ from transformers import PreTrainedTokenizerFast
 from spectra.errors import InputError
 from spectra.training.sdft.backends.transformers import TransformersBackend
 from spectra.training.sdft.generation import GREEDY, Request, generation_spec
-from spectra.training.sdft.training_text import encoded
+from spectra.training.sdft.samples import read_training_data
+from spectra.training.sdft.training_text import encoded, encoded_sample
 from tests.pretrained import encoder_tokenizer
 from tests.writers import CHAT, CHAT_WITHOUT_SYSTEM, llama, tokenizer
 
@@ -131,6 +132,34 @@ def test_turns_of_tools_go_through_the_template_with_all_that_they_hold():
     call = {"role": "assistant", "content": "", "tool_calls": [{"name": "rate"}]}
     messages = (USER, call, {"role": "tool", "content": "9"})
     assert parts(characters(template), messages, "good")[0] == "[user]was it good[assistantrate][tool]9"
+
+
+TOOLS = ({"type": "function", "function": {"name": "rate"}},)
+
+
+@pytest.mark.parametrize("template", [CHATML, FORGETFUL, PREPENDING], ids=["plain", "forgetful", "no system turns"])
+def test_tools_stand_in_the_prompt_as_generation_sees_it(template):
+    listing = "{% for t in tools or [] %}[{{ t.function.name }}]{% endfor %}" + template
+    made, messages = characters(listing), (SYSTEM, USER)
+    prompt, answer = parts(made, messages, "<think>well</think>good", tools=TOOLS)
+    assert prompt.startswith("[rate]")
+    assert prompt == TransformersBackend(llama(), made).render(Request(messages, tools=TOOLS))
+    assert answer == "<think>well</think>good<|im_end|>\n"
+
+
+@pytest.mark.parametrize("template", [CHATML, None], ids=["chat", "none"])
+def test_tools_change_nothing_where_the_template_does_not_take_them(template):
+    made = characters(template)
+    assert encoded(made, (USER,), "good", tools=TOOLS) == encoded(made, (USER,), "good")
+
+
+def test_a_sample_is_rendered_with_its_tools_and_faults_name_its_row():
+    rows = [{"messages": [USER, {"role": "assistant", "content": "good"}], "tools": list(TOOLS)}] * 2
+    sample = read_training_data(rows).samples[1]
+    listing = "{% for t in tools or [] %}[{{ t.function.name }}]{% endfor %}" + CHATML
+    assert encoded_sample(characters(listing), sample, "bad") == encoded(characters(listing), (USER,), "bad", tools=TOOLS)
+    with pytest.raises(InputError, match="row 2: the model's chat template writes no answer"):
+        encoded_sample(characters(NO_ANSWERS), sample, "bad")
 
 
 def test_the_messages_are_left_as_they_are():

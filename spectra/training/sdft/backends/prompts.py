@@ -14,6 +14,12 @@ from spectra.training.text_batches import padding_id
 
 DIGITS = 16  # of a digest: our choice, to be read beside another
 
+# What chat templates say no with: their own refusals, and what comes of values that they did not expect.
+REFUSALS = (TemplateError, TypeError, ValueError)
+
+Message = Mapping[str, Any]
+Tool = Mapping[str, Any]
+
 
 def rendered(tokenizer: Any, request: Request) -> str:
     """Write a request down.
@@ -30,17 +36,33 @@ def rendered(tokenizer: Any, request: Request) -> str:
     """
     if tokenizer.chat_template is None:
         return plain_text(request)
-    return _chat(tokenizer, request.messages) + request.prefix
+    return _prompt(tokenizer, request.messages, request.tools) + request.prefix
 
 
-def _chat(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
+def chat(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool], *, is_prompt: bool) -> str:
+    """Write messages by the chat template.
+
+    Args:
+        tokenizer: Of the model.
+        messages: With all that the template reads.
+        tools: What can be called. A template that knows no tools does not see them.
+        is_prompt: Whether an answer is to begin at the end.
+
+    Returns:
+        The text, special tokens included. What the template raises, if it refuses the messages, goes through.
+    """
+    options: dict[str, Any] = {"tools": list(tools)} if tools else {}  # of several templates, tools choose another one
+    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=is_prompt, **options))
+
+
+def _prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
-    except TemplateError as error:
+        return chat(tokenizer, messages, tools, is_prompt=True)
+    except REFUSALS as error:
         first, *rest = messages
-        if first["role"] != "system":
+        if first["role"] != "system" or not rest:
             raise InputError(f"the model's chat template refuses the messages ({error}). Give others.") from error
-        return _chat(tokenizer, [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]])
+        return _prompt(tokenizer, [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]], tools)
 
 
 def encoded(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:

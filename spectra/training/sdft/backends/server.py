@@ -18,6 +18,8 @@ from spectra.training.sdft.generation import TOO_LONG, Completion, GenerationSpe
 
 KEY, ADDRESS = "OPENAI_API_KEY", "OPENAI_BASE_URL"  # the client's own names
 
+_MESSAGE = ("role", "content", "name", "tool_calls", "tool_call_id")  # fields of the protocol; others are refused by some
+
 _ROUNDS = 4  # requests at a time, per connection: the slowest one of a batch leaves the others idle; our choice
 
 # How servers say that a prompt leaves no room for the answer; none but the first two has a code for it.
@@ -179,8 +181,10 @@ class OpenAIBackend:
         )
 
     async def _answer(self, client: Any, request: Request, spec: GenerationSpec, seed: int) -> Completion:
-        messages = [dict(message) for message in request.messages]
-        settings = _settings(spec, is_standard=self._base_url is None)
+        messages = [{key: message[key] for key in _MESSAGE if key in message} for message in request.messages]
+        settings = _settings(spec, is_standard=self._base_url is None) | (
+            {"tools": list(request.tools)} if request.tools else {}
+        )
         try:
             answer = await client.chat.completions.create(model=self._model, messages=messages, seed=seed, **settings)
         except self._openai.APIStatusError as error:

@@ -1,20 +1,54 @@
-"""Whether a response is a program: its code parses. What two programs do is not compared.
+"""Whether a response is a program: its code parses, in a language of the original. What two programs do is not compared.
 
 To see whether a candidate does what it should, run tests: :mod:`spectra.training.sdft.extractors.run_tests`.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from spectra.training.sdft.extractors.extractor import Extractor
 from spectra.training.sdft.extractors.fenced_blocks import FencedBlock, fenced_blocks
 from spectra.training.sdft.extractors.python_source import python_module
 
-_PYTHON = ("python", "python3", "py", "")  # a block without a name counts as Python
+PYTHON = "python"
+_PYTHON = (PYTHON, "python3", "py", "")  # a block without a name counts as Python
+_NO_LANGUAGE = ("text", "txt", "plaintext", "output")
+_WORK = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr, ast.Lambda, ast.comprehension)
 _REFERENCE_FENCE = "```python"
 _REFERENCE_OPENINGS = ("I have", "Here is", "I implemented")  # eval/eval_magicoder.py of the reference code
+
+
+@dataclass(frozen=True)
+class Programs:
+    """What a response holds programs in.
+
+    Attributes:
+        languages: As their fences name them, in lower case; Python has one name.
+        is_fenced: Whether there are fences. Otherwise the response is nothing but a Python program.
+    """
+
+    languages: frozenset[str]
+    is_fenced: bool
+
+    def __str__(self) -> str:
+        return ", ".join(sorted(self.languages))
+
+    def may_become(self, candidate: Programs) -> bool:
+        """Say whether a candidate may take the place of the original, which these are of.
+
+        Args:
+            candidate: The programs of the candidate.
+
+        Returns:
+            Whether it has Python if the original does, since a line of ``bash`` that installs a program does not replace it;
+            and one of the original's languages otherwise. Without fences it needs an original without fences.
+        """
+        wanted = self.languages & {PYTHON} or self.languages
+        return (candidate.is_fenced or not self.is_fenced) and not wanted.isdisjoint(candidate.languages)
 
 
 def program(text: str) -> str:
@@ -26,28 +60,35 @@ def program(text: str) -> str:
     Returns:
         The blocks of Python, one after the other; those without a language only if none has one. Without blocks the text.
     """
-    blocks = _blocks(text)
-    return "\n\n".join(block.content for block in blocks if block.language in _PYTHON)
+    return "\n\n".join(block.content for block in _blocks(text) if block.language in _PYTHON)
 
 
-def readable_code(text: str, row: Mapping[str, Any] | None = None) -> str | None:
-    r"""Say whether a response is a program.
+def readable_code(text: str, row: Mapping[str, Any] | None = None) -> Programs | None:
+    r"""Find what a response holds programs in.
 
     Args:
         text: Markdown with fenced blocks, or nothing but a Python program.
         row: Not looked at.
 
     Returns:
-        ``"ok"`` if all blocks of Python can be parsed and those of other languages are not empty; ``None`` otherwise. Blocks
-        without a language count, as Python, only if none has one: beside the program they hold what it prints.
+        The languages of its blocks; ``None`` if there are none, if a block of Python cannot be parsed or if one of another
+        language is empty. Python is among them if a statement does more than to name something: ``Sorry`` and ``42`` parse,
+        too. Blocks without a language count, as Python, only if none has one: beside the program they hold what it prints.
 
     Example:
-        >>> readable_code("def f(x):\n    return 2 * x")
-        'ok'
-        >>> readable_code("def f(x: return") is None
-        True
+        >>> print(readable_code("def f(x):\n    return 2 * x"))
+        python
+        >>> print(readable_code("def f(x: return"), readable_code("Sorry"))
+        None None
     """
-    return "ok" if all(map(_is_readable, _blocks(text))) else None
+    blocks = _blocks(text)
+    python = [python_module(block.content) for block in blocks if block.language in _PYTHON]
+    others = [block for block in blocks if block.language not in _PYTHON]
+    if None in python or not all(block.content.strip() for block in others):
+        return None
+    has_python = any(_does_something(statement) for module in python if module for statement in module.body)
+    languages = {block.language for block in others} | ({PYTHON} if has_python else set())
+    return Programs(frozenset(languages), is_fenced=bool(fenced_blocks(text))) if languages else None
 
 
 def reference_style(text: str, row: Mapping[str, Any]) -> str:
@@ -61,17 +102,17 @@ def reference_match(original: str, candidate: str) -> bool:
     return candidate == "styled"
 
 
-CODE = Extractor("code", 1, readable_code)
+CODE = Extractor("code", 2, readable_code, Programs.may_become)
 REFERENCE_CODE = Extractor("reference-code", 1, reference_style, reference_match)
 
 
 def _blocks(text: str) -> list[FencedBlock]:
-    blocks = fenced_blocks(text) or [FencedBlock("", text)]
+    fenced = fenced_blocks(text) or [FencedBlock("", text)]
+    blocks = [block for block in fenced if block.language not in _NO_LANGUAGE]
     return [block for block in blocks if block.language] or blocks
 
 
-def _is_readable(block: FencedBlock) -> bool:
-    if block.language not in _PYTHON:
-        return bool(block.content.strip())
-    module = python_module(block.content)
-    return module is not None and bool(module.body)
+def _does_something(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.AnnAssign):
+        return statement.value is not None  # "Answer: 42" is an annotation
+    return not isinstance(statement, ast.Expr) or any(isinstance(node, _WORK) for node in ast.walk(statement))

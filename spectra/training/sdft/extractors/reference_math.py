@@ -7,7 +7,8 @@ The last number, compared as an integer, with these quirks of the reference code
 3. A number with a fraction other than zero is none.
 4. Percent signs, units, fractions and powers are not looked at: ``1/2`` ends with 2.
 
-One is left out: there, two responses without a number agree.
+One is left out: there, two responses agree if no integer is found in either, such as two without a number, or one that ends
+with 2.5 and one with 3.7. Here they never agree, so that such rows keep their response.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ r"""Numbers as people and models write them, read exactly.
 | ``-$5``, ``$-5``, ``5 %`` | -5, -5, 5 | currency and percent signs are put aside, as the mark of the number |
 | ``3/4``, ``\frac{3}{4}``, ``¾``, ``2 1/2`` | 3/4, 3/4, 3/4, 5/2 | |
 | ``1.5e3``, ``1.5 × 10^3`` | 1500 | |
+| ``1.5 million``, ``3 dozen`` | 1500000, 36 | ``5k`` and ``5 M`` are not read |
 | ``CO2``, ``x_1`` | nothing | digits that belong to a name |
-| ``3:30``, ``10-15``, ``2^3``, ``4 * 5``, ``2π`` | nothing | the value of a part says nothing about the whole |
+| ``3:30``, ``2^3``, ``2x``, ``5 feet 3 inches`` | nothing | the value of a part says nothing about the whole |
 | ``118 000`` | nothing | one number in some countries, two in others |
 """
 
@@ -18,32 +19,33 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
+
+from spectra.training.sdft.extractors.compound_numbers import CURRENCY, SCALE, SCALES, is_part
 
 # Beyond either no answer is meant: a model repeats itself, and exact arithmetic would take minutes.
 MAX_CHARACTERS = 100
 MAX_EXPONENT = 300
 EXACT_PLACES = 6  # our choice: what more places say is rounded
 
-_CURRENCY = "$£¥₠-⃀"
 _UNSIGNED = r"(?:(?:[0-9]{1,3}(?:[,\u00a0\u2009\u202f][0-9]{3})++(?![0-9])|[0-9]++)(?:\.[0-9]++)?|(?<!\.)\.[0-9]++)"
 NUMBER = re.compile(
     rf"""
-    (?P<prefix>(?:(?<![0-9A-Za-z)\]}}%])[-+−])?(?:[{_CURRENCY}][ ]?[-−]?)?)
+    (?P<prefix>(?:(?<![0-9A-Za-z)\]}}%])[-+−])?(?:[{CURRENCY}][ ]?[-−]?)?)
     (?<![0-9A-Za-z])(?<![0-9A-Za-z]_)(?<![0-9]\.)
     (?:
       (?P<unclear>[0-9]{{1,3}}(?:[ ][0-9]{{3}})++(?![0-9]))
     | (?:(?P<whole>[0-9]++)[ ])?(?P<numerator>{_UNSIGNED})[ ]?/[ ]?(?P<denominator>{_UNSIGNED})
-    | (?P<decimal>{_UNSIGNED})(?:[eE](?P<exponent>[-+]?[0-9]++)|[ ]?[×*x][ ]?10\^\{{?(?P<power>[-−]?[0-9]++)\}}?)?
+    | (?P<decimal>{_UNSIGNED})(?:[eE](?P<exponent>[-+]?[0-9]++)|[ ]?[×*x][ ]?10\^(?P<power>[-−]?[0-9]++|\{{[-−]?[0-9]++\}}))?
     )
+    (?P<scale>(?:[ -]?{SCALE})*)
     (?P<percent>[ ]?%)?
     """,
     re.VERBOSE,
 )
-_PART_BEFORE = re.compile(rf"(?:[0-9)%}}](?:[.:(]| ?[-−–+*×÷x^/] ?)|√ ?|\\sqrt\{{?|\^\{{?|\}}\{{)[{_CURRENCY}]?[-−]?\Z")
-_PART_AFTER = re.compile(
-    rf" ?(?:[²³¹⁰-⁹π√]|\^(?!\{{?\\circ)|\\pi\b|\\sqrt\b)|(?:[.:(]| ?[-−–+*×÷x/;,] ?|,? (?:and|or|to) )[{_CURRENCY}(]?[0-9]"
-)
 _FRACTION = re.compile(r"([0-9])?\\[dt]?frac(?:\{([0-9.,]+)\}|([0-9]))(?:\{([0-9.,]+)\}|([0-9]))")
+_LATEX_TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox|hbox)\s*\{([^{}]*)\}")
+_LATEX_BLANKS = re.compile(r"(?:\\(?:[,;: ]|q?quad\b)|(?<=\S)~|[ ])+")
 _LATEX = {r"{,}": ",", r"\!": "", r"\$": "$", r"\%": "%", r"\times": "×", r"\cdot": "×", r"\div": "÷"}
 _LATEX_WORD = re.compile("|".join(map(re.escape, _LATEX)))
 _LATEX_GROUP = re.compile(r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))")
@@ -94,22 +96,20 @@ def plain_numbers(text: str) -> str:
     """
     text = _VULGAR.sub(lambda match: " " + unicodedata.normalize("NFKC", match[0]).replace("⁄", "/"), text)
     text = _LATEX_WORD.sub(lambda match: _LATEX[match[0]], _LATEX_GROUP.sub("", text))
+    text = _LATEX_BLANKS.sub(" ", _LATEX_TEXT.sub(r" \1", text))
     return _FRACTION.sub(_plain_fraction, text)
 
 
-def is_part(match: re.Match[str]) -> bool:
-    """Tell whether a number is but a part of something: of a sum, a time, a range, a power, or of a list that goes on.
-
-    Digits in groups between blanks, of which it is not clear whether they are one number, count as such.
+def is_whole(match: re.Match[str]) -> bool:
+    """Tell whether a number is all of a quantity.
 
     Args:
         match: Of ``NUMBER``.
 
     Returns:
-        As said.
+        As said; not if it is digits in groups between blanks, which may be one number or several.
     """
-    text, first = match.string, match.end("prefix")
-    return bool(match["unclear"] or _PART_BEFORE.search(text, max(0, first - 8), first) or _PART_AFTER.match(text, match.end()))
+    return not (match["unclear"] or is_part(match.string, match.end("prefix"), match.end()))
 
 
 def read_number(match: re.Match[str]) -> Number | None:
@@ -121,16 +121,16 @@ def read_number(match: re.Match[str]) -> Number | None:
     Returns:
         It; ``None`` if it is part of something else, is divided by zero, or is too long to be an answer.
     """
-    if is_part(match) or len(match[0]) > MAX_CHARACTERS:
+    if not is_whole(match) or len(match[0]) > MAX_CHARACTERS:
         return None
-    exponent = int((match["exponent"] or match["power"] or "0").replace("−", "-"))
+    exponent = int((match["exponent"] or match["power"] or "0").strip("{}").replace("−", "-"))
     if abs(exponent) > MAX_EXPONENT:
         return None
     value = _quotient(match) if match["denominator"] else _exact(match["decimal"]) * Fraction(10) ** exponent
     if value is None:
         return None
-    is_negative = bool(re.search("[-−]", match["prefix"]))
-    return Number(-value if is_negative else value, _mark(match), _slack(match["decimal"] or "", exponent, value))
+    factor = _scale(match["scale"]) * (-1 if re.search("[-−]", match["prefix"]) else 1)
+    return Number(value * factor, _mark(match), _slack(match["decimal"] or "", exponent, value) * abs(factor))
 
 
 def _quotient(match: re.Match[str]) -> Fraction | None:
@@ -139,6 +139,10 @@ def _quotient(match: re.Match[str]) -> Fraction | None:
         return None
     is_mixed = match["whole"] and numerator < denominator
     return numerator / denominator + (int(match["whole"]) if is_mixed else 0)
+
+
+def _scale(written: str) -> int:
+    return prod(SCALES[word.removesuffix("s")] for word in re.findall("[a-z]+", written.lower()))
 
 
 def _exact(written: str) -> Fraction:

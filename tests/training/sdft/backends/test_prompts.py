@@ -31,10 +31,31 @@ def test_without_a_template_it_is_plain_text():
     assert rendered(tokenizer(None), Request((SYSTEM, USER), "it was")) == "a film\n\nwas it good\n\nit was"
 
 
+def test_tools_reach_a_template_that_takes_them_and_break_none_that_does_not():
+    tools = ({"type": "function", "function": {"name": "rate"}},)
+    listing = "{% for t in tools or [] %}[{{ t.function.name }}]{% endfor %}" + CHAT
+    assert rendered(tokenizer(listing), Request((USER,), tools=tools)) == "[rate]<user>was it good<assistant>"
+    assert rendered(tokenizer(listing), Request((USER,))) == "<user>was it good<assistant>"
+    assert rendered(tokenizer(listing.replace(CHAT, NO_SYSTEM)), Request((SYSTEM, USER), tools=tools)).startswith(
+        "[rate]<user>a"
+    )
+    for template in (CHAT, None):
+        assert rendered(tokenizer(template), Request((USER,), tools=tools)) == rendered(tokenizer(template), Request((USER,)))
+
+
 @pytest.mark.parametrize("messages", [(USER,), (SYSTEM, USER)], ids=["user", "system and user"])
 def test_messages_that_a_template_refuses_are_an_error_with_its_reason(messages):
     with pytest.raises(InputError, match=r"refuses the messages \(closed today\)\. Give others"):
         rendered(tokenizer(NOTHING), Request(messages))
+
+
+def test_what_a_template_did_not_expect_is_a_refusal():
+    listing = (
+        "{% for m in messages %}{% for name, value in m.tool_calls[0].arguments | items %}{{ name }}{% endfor %}{% endfor %}"
+    )
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "rate", "arguments": "{}"}]}
+    with pytest.raises(InputError, match=r"refuses the messages \(Can only get item pairs from a mapping\.\)"):
+        rendered(tokenizer(listing), Request((call, USER)))
 
 
 def test_a_plain_text_begins_with_special_tokens_and_does_not_end_with_one():

@@ -81,6 +81,21 @@ def test_each_request_is_sent_with_its_messages_its_seed_and_all_settings():
     ]
 
 
+def test_of_a_message_the_fields_of_the_protocol_are_sent_and_tools_with_them():
+    call = {"id": "1", "type": "function", "function": {"name": "rate", "arguments": "{}"}}
+    tools = ({"type": "function", "function": {"name": "rate"}},)
+    messages = [
+        {"role": "user", "content": "a", "name": "x"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "b", "tool_call_id": "1"},
+    ]
+    asked = Request(tuple({**message, "weight": 0} for message in messages), tools=tools)
+    with chat_server(echo) as log:
+        written = OpenAIBackend("m", base_url=log.address).complete([asked], GREEDY, [0])
+    assert (log.bodies[0]["messages"], log.bodies[0]["tools"]) == (messages, list(tools))
+    assert written == [Completion("B", 7, "stop")]
+
+
 @pytest.mark.parametrize("spec", [GREEDY, GenerationSpec(top_k=0)], ids=["greedy", "off"])
 def test_no_top_k_is_said_rather_than_left_to_the_server(spec):
     _, log = complete(echo, "a", spec=spec)

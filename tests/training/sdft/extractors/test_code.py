@@ -1,6 +1,6 @@
 import pytest
 
-from spectra.training.sdft.extractors.code import CODE, REFERENCE_CODE, program
+from spectra.training.sdft.extractors.code import CODE, REFERENCE_CODE, program, readable_code
 from spectra.training.sdft.extractors.extractor import agree
 
 GOOD = "def f(x):\n    return 2 * x\n"
@@ -24,7 +24,11 @@ def is_program(text):
         fenced(GOOD, "Python3"),
         fenced(GOOD, ""),
         fenced(GOOD, "python title='x'"),
-        fenced("int main() { return 0; }\n", "cpp"),
+        fenced("print(42)\n"),
+        fenced("total = 42\n"),
+        fenced("(lambda x: 2 * x)\n"),
+        fenced("42\n") + fenced(GOOD),
+        f"{fenced(GOOD)}\n{fenced('$ 4 !', 'text')}",
         f"Here it is:\n\n{fenced(GOOD)}\nIt doubles.",
         f"{fenced(GOOD)}\nIt prints\n\n{fenced('$ 4 !', '')}",
         f"{fenced(GOOD)}\n{fenced('pip install it', 'sh')}",
@@ -52,6 +56,18 @@ def test_programs_are_accepted(text):
         f"{fenced(GOOD)}\n{fenced(BAD)}",
         f"{fenced(GOOD)}\n{fenced('', 'cpp')}",
         "x = '\x00'",
+        "Sorry",
+        "Sorry, no",
+        "42",
+        "Answer: 42",
+        "This is impossible",
+        fenced("Sorry\n"),
+        fenced("'not possible'\n"),
+        fenced("Sorry\n", ""),
+        fenced("I cannot help.\n", "text"),
+        fenced("print('hello')\n", "text"),
+        fenced("print('hello')\n", "bash"),
+        fenced("int main() { return 0; }\n", "cpp"),
         "x = " + "-" * 10_000 + "1",
     ],
     ids=lambda text: repr(text[:20]),
@@ -61,11 +77,60 @@ def test_what_does_not_parse_is_no_program(text):
 
 
 def test_what_two_programs_do_is_not_compared():
-    assert agree(CODE, GOOD, fenced("pass\n"), {}) == ("ok", "ok", True)
+    original, candidate, is_match = agree(CODE, GOOD, fenced("pass\n"), {})
+    assert (str(original), str(candidate), is_match) == ("python", "python", True)
 
 
-def test_an_original_that_does_not_parse_gives_nothing_to_agree_with():
-    assert agree(CODE, BAD, GOOD, {}) == (None, "ok", False)
+@pytest.mark.parametrize("text", [BAD, "Sorry", fenced("I cannot.\n", "text")])
+def test_an_original_that_is_no_program_gives_nothing_to_agree_with(text):
+    original, candidate, is_match = agree(CODE, text, GOOD, {})
+    assert (original, str(candidate), is_match) == (None, "python", False)
+
+
+CPP = fenced("int main() { return 0; }\n", "cpp")
+SHELL = fenced("pip install it\n", "sh")
+
+
+@pytest.mark.parametrize(
+    ("original", "candidate"),
+    [
+        (CPP, fenced("int x;\n", "CPP")),
+        (CPP, CPP + SHELL),
+        (CPP + SHELL, CPP),
+        (SHELL, SHELL),
+        (fenced(GOOD, ""), fenced(GOOD)),
+        (fenced(GOOD) + CPP, fenced(GOOD, "py")),
+    ],
+)
+def test_a_candidate_is_in_a_language_of_the_original(original, candidate):
+    assert agree(CODE, original, candidate, {})[2]
+
+
+@pytest.mark.parametrize(
+    ("original", "candidate"),
+    [
+        (CPP, fenced(GOOD)),
+        (CPP, fenced("class A {}\n", "java")),
+        (CPP, GOOD),
+        (fenced(GOOD), CPP),
+        (fenced(GOOD) + SHELL, SHELL),
+        (fenced(GOOD), fenced("Sorry\n") + SHELL),
+    ],
+)
+def test_a_candidate_in_another_language_is_rejected(original, candidate):
+    assert not agree(CODE, original, candidate, {})[2]
+
+
+def test_a_candidate_without_fences_needs_an_original_without_fences():
+    assert agree(CODE, GOOD, GOOD, {})[2]
+    assert agree(CODE, GOOD, fenced(GOOD), {})[2]
+    assert not agree(CODE, fenced(GOOD), GOOD, {})[2]
+
+
+def test_the_languages_of_a_response_are_named_once():
+    found = readable_code(fenced(GOOD, "py") + CPP + fenced(GOOD) + SHELL)
+    assert str(found) == "cpp, python, sh"
+    assert found.is_fenced
 
 
 def test_the_program_of_a_response_is_its_python():

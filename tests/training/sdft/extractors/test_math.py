@@ -95,6 +95,43 @@ LAST_NUMBER = {
     "version 1.2.3": None,
     "2π": None,
     "√3": None,
+    # a second part
+    "She is 5 feet 3 inches tall": None,
+    "It takes 2 hours 30 minutes": None,
+    "It takes 2 hours, 45 minutes": None,
+    "5 dollars and 30 cents": None,
+    "5'3\"": None,
+    "2h30": None,
+    "5 ft. 3 in.": None,
+    "5 million 300 thousand": None,
+    "2 or 3": None,
+    "so 3/4 of 8": None,
+    "so negative 5": None,
+    "so ±5": None,
+    "I have 3 cats and 4 dogs, so 7": "7",
+    # scales
+    "1.5 million": "1500000",
+    "$1.5 Billion": "1500000000",
+    "3 dozen": "36",
+    "2.5 hundred thousand dollars": "250000",
+    "½ dozen": "6",
+    "1 1/2 dozens": "18",
+    "3 hundred-dollar bills": "3",
+    "2 thirds": None,
+    "5 thousandths": None,
+    "5k": None,
+    "$5K": None,
+    "5 M": None,
+    "5 bn": None,
+    # algebra
+    "so 5n": None,
+    "so 2 + x": None,
+    "so x + 3": None,
+    "so (38 - x) * 10": None,
+    "5g": "5",
+    "5 a day": "5",
+    "5 U.S. cents": "5",
+    "5ft": "5",
     # LaTeX
     r"$18$": "18",
     r"\$18": "18",
@@ -166,6 +203,67 @@ MARKED = {
     r"\boxed{(1, 2)}": None,
     r"\boxed{\frac{\pi}{2}}": None,
     r"The answer is \boxed{18}, of 20": "18",
+    # more than one number
+    "The answer is 5 feet 8 inches": None,
+    "The answer is 5-foot 3.": None,
+    "The answer is **5** feet **3** inches.": None,
+    "#### 5 feet 3 inches": None,
+    "The answer is 5 apples and 3 pears.": None,
+    "The answer is 5 apples, 3 pears.": None,
+    "The answer is 5 apples for Bob and 3 for Ann.": None,
+    "The answer is 5 hours and a half.": None,
+    "The answer is 2 or three.": None,
+    "The answer is **2** or **3**.": None,
+    "The answer is **2**, **3**.": None,
+    "The answer is $2$, $3$.": None,
+    r"The answer is \(2\) and \(3\).": None,
+    "The answer is 3 4": None,
+    "The answer is x = 5 and y = 3.": None,
+    "The answer is x = 5 or 3.": None,
+    "The answer is 2x = 6.": None,
+    "The answer is 3/4 of 8 = 6": None,
+    "The answer is 1 in 6.": None,
+    "The answer is 1 out of 6.": None,
+    "The answer is 5 ± 2": None,
+    "The answer is 3 p.m.": None,
+    "answer is 6x": None,
+    "The answer is $2 x + 3$.": None,
+    "The answer is 5 times x": None,
+    "The answer is **5** million": None,
+    "Answer: 18, since 9 * 2 = 17": None,
+    r"\boxed{2x+3}": None,
+    r"\boxed{5n}": None,
+    r"\boxed{2i+3}": None,
+    r"\boxed{3 + 2i}": None,
+    r"\boxed{2 \text{ or } 3}": None,
+    r"\boxed{2\text{or}3}": None,
+    r"\boxed{2}, \boxed{3}": None,
+    r"\boxed{5} feet \boxed{3} inches": None,
+    r"\boxed{5} \text{ million}": None,
+    r"\boxed{5\ \text{feet}\ 3\ \text{inches}}": None,
+    r"\boxed{x = 5, y = 3}": None,
+    r"\boxed{x \le 3}": None,
+    r"\boxed{x >= 3}": None,
+    r"\boxed{2, x}": None,
+    r"\boxed{5!}": None,
+    r"\boxed{101_2}": None,
+    # one number
+    "The answer is 5 feet.": "5",
+    "The answer is 5 apples and she is happy": "5",
+    "The answer is 18 for the first 3 bags": "18",
+    "The answer is 18 eggs (9 + 9)": "18",
+    "The answer is 1 hour 30 minutes = 90 minutes.": "90",
+    "The answer is 18 m^2.": "18",
+    "The answer is $60/hour.": "60",
+    "The answer is **5 million**": "5000000",
+    "Answer: 3 * 6 = <<3*6=18>>18 dollars": "18",
+    "Answer: 18, since 9 * 2 = 18": "18",
+    "The answer is " + "so " * 65 + "= 1234567 of 3": "1234567",  # the sentence is looked at up to its 200th character
+    r"\boxed{18 \text{ cm}^2}": "18",
+    r"\boxed{3 \text{ dozen}}": "36",
+    r"\boxed{5 \times 10^3}": "5000",
+    r"\boxed{90^{\circ}}": "90",
+    r"\boxed{\text{5 apples}}": "5",
 }
 
 
@@ -194,6 +292,9 @@ def test_the_answer_of_a_text_is_read_as_people_read_it(text, expected):
         ("0.6666667", "0.66666667"),
         ("1234.3333333", "1234 1/3"),
         ("3.3333333e3", "10000/3"),
+        ("3 dozen", "36"),
+        ("1.5 million", "1,500,000"),
+        ("0.3333333 thousand", "1000/3"),
     ],
 )
 def test_answers_agree_if_they_are_the_same_number(one, other):
@@ -221,6 +322,11 @@ def test_answers_agree_if_they_are_the_same_number(one, other):
         ("2 1/2", "3 1/2"),
         ("3:30", "4:30"),
         ("2^3", "3^3"),
+        ("5 feet 3 inches", "5 feet 8 inches"),
+        ("2 hours 30 minutes", "2 hours 45 minutes"),
+        ("1.5 million", "1.5 thousand"),
+        ("3 dozen", "3"),
+        (r"\boxed{2x+3}", r"\boxed{2}"),
     ],
 )
 def test_answers_disagree_if_they_are_not_or_if_nothing_is_known(one, other):
@@ -233,7 +339,13 @@ def test_numbers_are_shown_with_their_marks():
     assert [str(math_answer(text, {})) for text in texts] == ["$-2501/2", "25/2%", "3/4", "20"]
 
 
-WORDS = st.text("abcdefghijklmnopqrstuvwxyz ,;'\"!?\n", max_size=30)
+PROSE = st.lists(  # whole words: "5 x" and "x -5" are algebra
+    st.sampled_from(
+        ["eggs", "dollars", "a day", "which she", "and then", "it is", "in all", "I", ",", "'", '"', "!", "?", ";", "\n"]
+    ),
+    max_size=6,
+).map(" ".join)
+UNITS = st.sampled_from(["feet", "ft.", "hours", "min", "dollars", "kg", "pounds", "km"])
 CURRENCIES = st.sampled_from(["", "$", "€", "£"])
 
 
@@ -245,8 +357,8 @@ CURRENCIES = st.sampled_from(["", "$", "€", "£"])
     places=st.sampled_from(["", ".0", ".00"]),
     end=st.sampled_from(["", ".", "%", " %", "!", " dollars.", ")."]),
     lead=st.sampled_from(["", "The answer is ", "Answer: ", "It is **"]),
-    before=WORDS,
-    after=WORDS,
+    before=PROSE,
+    after=PROSE,
 )
 def test_groups_currencies_periods_and_prose_never_change_an_integer(
     number, currency, is_grouped, places, end, lead, before, after
@@ -265,6 +377,32 @@ def test_fractions_are_exact_however_they_are_set(numerator, denominator):
     plain, latex = f"{sign}{size:,} / {denominator}", rf"{sign}\frac{{{size}}}{{{denominator}}}"
     for written in (plain, latex):
         assert math_answer(f"It is {written}.", {}).value == Fraction(numerator, denominator)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    lead=st.sampled_from(["", "The answer is ", "#### ", r"\boxed{"]),
+    first=st.integers(0, 10**6),
+    unit=UNITS,
+    joint=st.sampled_from([" ", ", ", " and "]),
+    second=st.integers(0, 10**6),
+    second_unit=UNITS,
+)
+def test_a_quantity_of_two_numbers_is_no_number(lead, first, unit, joint, second, second_unit):
+    end = "}" if lead.endswith("{") else ""
+    assert math_answer(f"{lead}{first} {unit}{joint}{second} {second_unit}{end}", {}) is None
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    number=st.integers(0, 10**6),
+    places=st.integers(0, 99),
+    scale=st.sampled_from([("dozen", 12), ("hundred", 10**2), ("thousand", 10**3), ("million", 10**6), ("trillion", 10**12)]),
+    lead=st.sampled_from(["", "The answer is ", "#### $"]),
+)
+def test_a_word_for_a_scale_multiplies(number, places, scale, lead):
+    found = math_answer(f"{lead}{number}.{places:02} {scale[0]} in all", {})
+    assert found.value == (number + Fraction(places, 100)) * scale[1]
 
 
 @settings(deadline=None, max_examples=300)

@@ -31,6 +31,10 @@ def test_the_reference_rule_has_the_quirks_of_the_reference_code(text, expected)
     assert reference_math_answer(text, {}) == expected
 
 
-def test_by_the_reference_rule_two_texts_without_a_number_still_disagree():
-    assert not agree(REFERENCE_MATH, "none", "nothing", {})[2]
+@pytest.mark.parametrize(("one", "other"), [("none", "nothing"), ("2.5", "3.7"), ("2.5", "2.5"), ("3\n4", "2.5")])
+def test_by_the_reference_rule_two_texts_without_an_integer_still_disagree(one, other):
+    assert not agree(REFERENCE_MATH, one, other, {})[2]
+
+
+def test_by_the_reference_rule_integers_agree():
     assert agree(REFERENCE_MATH, "The answer is 34.", "3 4", {})[2]
