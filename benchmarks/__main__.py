@@ -17,6 +17,7 @@ from benchmarks import (
     imports,
     limit,
     machine,
+    meta_peft_step,
     tempbalance_update,
     toolbox,
     truncated,
@@ -26,7 +27,20 @@ from benchmarks.answers import AnswersDifferError
 from benchmarks.measure import ChildError, use_few_cores
 from benchmarks.table import Comparison, print_table
 
-NAMES = ("imports", "fit", "limit", "whole", "toolbox", "fisher", "dropout", "dcs", "tempbalance", "distill", "truncated")
+NAMES = (
+    "imports",
+    "fit",
+    "limit",
+    "whole",
+    "toolbox",
+    "fisher",
+    "dropout",
+    "dcs",
+    "meta-peft",
+    "tempbalance",
+    "distill",
+    "truncated",
+)
 DEFAULT_NAMES = NAMES[:-2]  # the last but one needs a model, the last one installs an older powerlaw where there is none
 
 
@@ -87,6 +101,10 @@ def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | No
             dcs_rows, dcs_lines = dcs_step.run(repeats)
             rows += dcs_rows
             lines += dcs_lines
+        if "meta-peft" in names:
+            meta_rows, meta_lines = meta_peft_step.run(repeats)
+            rows += meta_rows
+            lines += meta_lines
         if "tempbalance" in names:
             rows += tempbalance_update.run(repeats)
         if "distill" in names and model is not None:

@@ -20,25 +20,22 @@ import json
 import math
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.answers import AnswersDifferError
 from benchmarks.measure import median, median_interval, run_module, say
 from benchmarks.models import demo_folder
 from benchmarks.table import Comparison
+from benchmarks.trainer_steps import arguments, epoch_of, samples
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import Trainer
 
 BAR = 1.05
 PLAIN, DCS = "plain", "dcs"
 _TOLERANCE = 1e-6  # relative, of a loss: one mean, the other sums and divides
 _PAIRS_PER_REPEAT = 10  # as for dropout: 50 in a run of five
 _STEPS = 4  # timed, of each epoch
-_BATCH, _LENGTH = 16, 64
 
 
 def run(repeats: int) -> tuple[list[Comparison], list[str]]:
@@ -74,26 +71,6 @@ def _are_close(losses: dict[str, float]) -> bool:
     return math.isclose(losses[PLAIN], losses[DCS], rel_tol=_TOLERANCE)
 
 
-def _epoch_of(trainer: Trainer) -> Callable[[], float]:
-    """Make a function that trains for an epoch and returns the seconds of a step."""
-    from transformers import TrainerCallback
-
-    ends: list[float] = []
-
-    class Stamp(TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            ends.append(time.perf_counter())
-
-    trainer.add_callback(Stamp())
-
-    def train() -> float:
-        ends.clear()
-        trainer.train()
-        return (ends[-1] - ends[0]) / _STEPS
-
-    return train
-
-
 def _model() -> nn.Module:
     from transformers import BertForSequenceClassification
 
@@ -101,40 +78,20 @@ def _model() -> nn.Module:
     return model
 
 
-def _samples() -> list[dict[str, Any]]:
-    import torch
-
-    tokens = torch.randint(1000, 30000, (_BATCH * (1 + _STEPS), _LENGTH))
-    return [{"input_ids": row, "attention_mask": torch.ones_like(row), "labels": n % 2} for n, row in enumerate(tokens)]
-
-
 def _trainers(model: nn.Module, folder: str) -> dict[str, Any]:
-    from transformers import PrinterCallback, Trainer, TrainingArguments
+    from transformers import Trainer
 
     from spectra.training.dcs import DCSTrainer
 
-    args = TrainingArguments(
-        folder,
-        num_train_epochs=1,
-        per_device_train_batch_size=_BATCH,
-        per_device_eval_batch_size=_BATCH,
-        learning_rate=2e-5,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-    )
-    data, teacher = _samples(), copy.deepcopy(model)
+    args = arguments(folder)
+    data, teacher = samples(1 + _STEPS), copy.deepcopy(model)
     teacher.get_submodule("classifier").reset_parameters()  # type: ignore[operator]  # else nothing is discordant
     forward: dict[str, Any] = {"discordance_source": "train_forward", "warmup_rounds": 0}
-    trainers = {
+    return {
         PLAIN: Trainer(model, args, train_dataset=data),
         DCS: DCSTrainer(model, args, config=forward, teacher=teacher, train_dataset=data),
         "eval_pass": DCSTrainer(model, args, config={"warmup_rounds": 0}, teacher=teacher, train_dataset=data),
     }
-    for trainer in trainers.values():
-        trainer.remove_callback(PrinterCallback)  # stdout is for the answer
-    return trainers
 
 
 def _losses(trainers: dict[str, Any], batch: dict[str, Any]) -> dict[str, float]:
@@ -154,7 +111,7 @@ def _losses(trainers: dict[str, Any], batch: dict[str, Any]) -> dict[str, float]
 
 def _share_of_pass(trainer: Any, repeats: int) -> float:
     """Train for some epochs, and return what the pass after each took of the time."""
-    train = _epoch_of(trainer)
+    train = epoch_of(trainer, _STEPS)
     train()
     steps = passes = 0.0
     for _ in range(repeats):
@@ -172,7 +129,7 @@ def _measure(repeats: int) -> dict[str, Any]:
         trainers = _trainers(_model(), folder)
         batch = next(iter(trainers[DCS].get_train_dataloader()))
         before = _losses(trainers, batch)
-        epochs = {name: _epoch_of(trainers[name]) for name in (PLAIN, DCS)}
+        epochs = {name: epoch_of(trainers[name], _STEPS) for name in (PLAIN, DCS)}
         seconds: dict[str, list[float]] = {PLAIN: [], DCS: []}
         for number in range(1 + _PAIRS_PER_REPEAT * repeats):  # the first pair warms up
             for name in (PLAIN, DCS) if number % 2 else (DCS, PLAIN):

@@ -13,6 +13,7 @@ from spectra._version import __version__
 if TYPE_CHECKING:
     from spectra import training, transform
     from spectra.diagnose.analyze import analyze
+    from spectra.diagnose.base_shift import base_shift
     from spectra.diagnose.distances import DistanceReport, distances
     from spectra.errors import (
         InputError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from spectra.policies.drop_prob import guided_rates
     from spectra.policies.dropout_plan import DropoutPlan, dropout_plan, load_dropout_plan
     from spectra.policies.plan import Plan, load_plan, plan
+    from spectra.results.base_shift import BaseShift, load_base_shift
     from spectra.results.fisher import Fisher
     from spectra.results.fisher_merge import merge_fishers
     from spectra.results.fisher_spectrum import FisherSpectrum, load_fisher_spectrum
@@ -54,6 +56,8 @@ __all__ = [
     "__version__",
     # whole models
     "analyze",
+    "base_shift",
+    "load_base_shift",
     "distances",
     "load",
     "training",
@@ -91,6 +95,7 @@ __all__ = [
     # results
     "AlternativeFit",
     "BootstrapInterval",
+    "BaseShift",
     "DistanceReport",
     "DropoutPlan",
     "ExpertSummary",
@@ -119,6 +124,8 @@ __all__ = [
 
 _HOME = {
     "analyze": "spectra.diagnose.analyze",
+    "base_shift": "spectra.diagnose.base_shift",
+    "load_base_shift": "spectra.results.base_shift",
     "distances": "spectra.diagnose.distances",
     "load": "spectra.results.store",
     "bootstrap_alpha": "spectra.esd.bootstrap",
@@ -148,6 +155,7 @@ _HOME = {
     "load_dropout_plan": "spectra.policies.dropout_plan",
     "AlternativeFit": "spectra.esd.alternatives",
     "BootstrapInterval": "spectra.esd.bootstrap",
+    "BaseShift": "spectra.results.base_shift",
     "DistanceReport": "spectra.diagnose.distances",
     "DropoutPlan": "spectra.policies.dropout_plan",
     "ExpertSummary": "spectra.results.records",

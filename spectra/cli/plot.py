@@ -18,6 +18,7 @@ _REPORT, _FISHER, _SURFACE = "a result folder", "a Fisher file (.safetensors)", 
 _PLAN, _LOG, _HISTORY = "a plan (.yaml)", "a log of TempBalance (.jsonl)", "a sample history (.safetensors)"
 _REWRITTEN = "the output of 'spectra distill' (.jsonl)"
 _DATA_SHIFT, _MODEL_SHIFT = "a shift of data (.shift.json)", "a shift of a model (.model-shift.json)"
+_BASE_SHIFT = "a shift of a base (.base-shift.json), or a folder of them"
 _MADE_BY = {
     _REPORT: "spectra analyze MODEL --output DIR",
     _FISHER: "spectra fisher MODEL --data FILE -o fisher.safetensors",
@@ -28,10 +29,12 @@ _MADE_BY = {
     _REWRITTEN: "spectra distill DATA --model MODEL --task TASK -o OUT.jsonl",
     _DATA_SHIFT: "spectra distill shift OUT.jsonl --model MODEL",
     _MODEL_SHIFT: "spectra distill shift OUT.jsonl --model MODEL --tuned MODEL",
+    _BASE_SHIFT: "in Python, spectra.base_shift(PRETRAINED, RETRAINED).save('NAME.base-shift.json')",
 }
 _SOURCES = {
     "esd": _REPORT,
     "alpha-by-depth": _REPORT,
+    "base-shift": _BASE_SHIFT,
     "data-shift": _DATA_SHIFT,
     "fisher-by-layer": _FISHER,
     "fisher-vs-alpha": _REPORT,
@@ -107,12 +110,13 @@ def plot(
     selection               OUT    responses by decision and reason, and how their lengths changed
     data-shift              JSON   how likely original and rewritten responses are to the model; or OUT
     model-shift             JSON   how far each matrix has moved, and its alpha; or OUT
+    base-shift              BASE   in how many directions retraining has moved a base
     tempbalance-trajectory  JSONL  score and multiplier of every unit over a run
 
     DIR is the result folder of 'spectra analyze MODEL --output DIR', FILE the .safetensors or .json file of 'spectra fisher',
     NPZ the file of 'spectra surface', YAML the .yaml, .yml or .json file of 'spectra plan', DCS the .safetensors file of
     DCSTrainer, OUT the data set that 'spectra distill' wrote, JSON a file of 'spectra distill shift',
-    JSONL the log of TempBalance.
+    JSONL the log of TempBalance, BASE a .base-shift.json file, or a folder with several, drawn together.
     """
     if figure not in FIGURES:
         raise InputError(f"unknown figure '{figure}'.{did_you_mean(figure, FIGURES)} Known: {', '.join(FIGURES)}.")
@@ -127,7 +131,7 @@ def plot(
     from spectra.report.figures import write
 
     drawn, stem = _drawn(figure, source, layer=layer, fisher=fisher, aggregate=aggregate, wide=wide)
-    folder = source if _SOURCES[figure] == _REPORT else source.parent
+    folder = source if source.is_dir() else source.parent
     for path in write(drawn, output or folder / "figures", stem, wanted):
         click.echo(path)
     return 0
@@ -153,9 +157,9 @@ def _beside(figure: str, source: Path) -> Path:
 def _check_source(figure: str, source: Path) -> None:
     """Refuse a file of the wrong kind by its name; what is in it the readers judge."""
     kinds = {".safetensors": (_FISHER, _HISTORY), ".npz": (_SURFACE,), ".yaml": (_PLAN,), ".yml": (_PLAN,)}
-    kinds |= {".json": (_FISHER, _PLAN, _REWRITTEN, _DATA_SHIFT, _MODEL_SHIFT)}
+    kinds |= {".json": (_FISHER, _PLAN, _REWRITTEN, _DATA_SHIFT, _MODEL_SHIFT, _BASE_SHIFT)}
     kinds |= {".jsonl": (_LOG, _REWRITTEN), ".csv": (_REWRITTEN,)}
-    possible = (_REPORT,) if source.is_dir() else kinds.get(source.suffix, (_REPORT,))
+    possible: tuple[str, ...] = (_REPORT, _BASE_SHIFT) if source.is_dir() else kinds.get(source.suffix, (_REPORT,))
     what = _SOURCES[figure]
     if what not in possible:
         raise InputError(f"'{figure}' is drawn from {what}, and '{source}' is none. Make one: {_MADE_BY[what]}")
@@ -198,6 +202,10 @@ def _drawn(
         from spectra.results.model_shift import load_model_shift
 
         return figures.model_shift(load_model_shift(source), wide=wide), f"{figure}-{source.stem.removesuffix('.model-shift')}"
+    if figure == "base-shift":
+        from spectra.results.base_shift import load_base_shifts
+
+        return figures.base_shift(load_base_shifts(source), wide=wide), figure
     if figure == "tempbalance-trajectory":
         from spectra.results.scale_log import load_scale_log
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from spectra.training.gaussian import GaussianDropout, apply_gaussian, gaussian_dropout
     from spectra.training.guided_dropout import GuidedDropout, GuidedDropoutCallback
     from spectra.training.lr_scale import OptimizerScale
+    from spectra.training.meta_peft.config import MetaPeftConfig
+    from spectra.training.meta_peft.retrained import RetrainedBase
+    from spectra.training.meta_peft.trainer import MetaPeftTrainer
     from spectra.training.neuron_dropout import apply_neuron_rates, channel_dropout
     from spectra.training.parameter_groups import build_parameter_groups, parameter_units, split_parameter_groups
     from spectra.training.sdft.config import DistillConfig
@@ -39,6 +42,10 @@ __all__ = [
     # responses in the model's own words
     "DistillConfig",
     "ResponseDistiller",
+    # a base that adapters fit better
+    "MetaPeftConfig",
+    "MetaPeftTrainer",
+    "RetrainedBase",
     # a penalty to compare them with
     "SpectralNormPenalty",
     "spectral_norm_gradient",
@@ -64,6 +71,9 @@ _HOME = {
     "DCSTrainer": "spectra.training.dcs.trainer",
     "DistillConfig": "spectra.training.sdft.config",
     "ResponseDistiller": "spectra.training.sdft.distiller",
+    "MetaPeftConfig": "spectra.training.meta_peft.config",
+    "MetaPeftTrainer": "spectra.training.meta_peft.trainer",
+    "RetrainedBase": "spectra.training.meta_peft.retrained",
     "SpectralNormPenalty": "spectra.training.spectral_norm",
     "spectral_norm_gradient": "spectra.training.spectral_norm",
     "OptimizerScale": "spectra.training.lr_scale",

@@ -6,18 +6,20 @@ import os
 from typing import Any
 
 
-def attach_diagnostics(trainer: Any, *, tempbalance: Any = None, guided_dropout: Any = None) -> None:
+def attach_diagnostics(trainer: Any, *, tempbalance: Any = None, guided_dropout: Any = None, model: Any = None) -> None:
     """Put diagnostics to work in a trainer that is not training yet.
 
     Args:
         trainer: Of transformers.
         tempbalance: What :class:`~spectra.training.TempBalanceCallback` takes, or the name of a preset; ``None``: none.
         guided_dropout: What :class:`~spectra.training.GuidedDropout` takes, such as a plan's file; ``None``: none.
+        model: What is balanced, where the trainer's model is built around it.
     """
     if tempbalance is not None:
         from spectra.training.tempbalance_callback import TempBalanceCallback
 
-        TempBalanceCallback({"policy": tempbalance} if isinstance(tempbalance, str) else tempbalance).attach(trainer)
+        options = {"policy": tempbalance} if isinstance(tempbalance, str) else tempbalance
+        TempBalanceCallback(options, model=model).attach(trainer)
     if guided_dropout is not None:
         from spectra.training.guided_dropout import GuidedDropoutCallback
 

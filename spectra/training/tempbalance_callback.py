@@ -39,6 +39,8 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
         config: Options; see :class:`~spectra.training.tempbalance_config.TempBalanceConfig`.
         write_log: Keep a log in the trainer's output folder: ``tempbalance.jsonl``, or ``alphadecay.jsonl`` for weight decays.
         strict: Refuse a checkpoint of a run with other units or another policy; else go on with what fits of its multipliers.
+        model: Looked at in the place of the trainer's model, where that is built around what is balanced. It holds the
+            same parameters, all that the optimizer has.
         **changes: Options by name.
 
     Attributes:
@@ -54,12 +56,14 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
         *,
         write_log: bool = False,
         strict: bool = True,
+        model: nn.Module | None = None,
         **changes: Any,
     ) -> None:
         self.config = tempbalance_config(config, **changes)
         self.balance: TempBalance | None = None
         self._writes_log = write_log
         self._is_strict = strict
+        self._model = model
         self._restored: Mapping[str, Any] | None = None
 
     def attach(self, trainer: Any) -> TempBalanceCallback:
@@ -84,7 +88,7 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
                     "the trainer has a scheduler already, and its parameter groups cannot be split any more. Split them first: "
                     "spectra.training.split_by_policy(optimizer, model), then make the scheduler."
                 )
-            split_by_policy(trainer.optimizer, trainer.model, self.config)
+            split_by_policy(trainer.optimizer, self._looked_at(trainer.model), self.config)
         make = trainer.create_optimizer
 
         @wraps(make)
@@ -94,7 +98,7 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
             made = make(*arguments, **options)
             if is_new:
                 model = arguments[0] if arguments else options.get("model")
-                split_by_policy(trainer.optimizer, trainer.model if model is None else model, self.config)
+                split_by_policy(trainer.optimizer, self._looked_at(trainer.model if model is None else model), self.config)
             return made
 
         trainer.create_optimizer = create_optimizer
@@ -107,6 +111,7 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
     ) -> None:
         """Measure the model, and set the multipliers; in a run that is resumed, those of the checkpoint."""
         assert model is not None
+        looked_at = self._looked_at(model)
         if self.balance is not None:
             self.balance.remove()
         config = self.config
@@ -114,10 +119,10 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
             config = tempbalance_config(config, log=str(Path(args.output_dir) / f"{config.resolved_policy.method}.jsonl"))
         stored = (self._restored or self._stored(state)) if state.global_step else None
         try:
-            self.balance = TempBalance(model, optimizer, config, resume=stored, strict=self._is_strict)
+            self.balance = TempBalance(looked_at, optimizer, config, resume=stored, strict=self._is_strict)
         except ResultsError as error:  # of another run in the same folder
             warnings.warn(f"TempBalance: no log is written: {error}", SpectraWarning, stacklevel=2)
-            self.balance = TempBalance(model, optimizer, self.config, resume=stored, strict=self._is_strict)
+            self.balance = TempBalance(looked_at, optimizer, self.config, resume=stored, strict=self._is_strict)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count the step, and update where that is due."""
@@ -142,6 +147,9 @@ class TempBalanceCallback(TrainerCallback, ExportableState):
         saved = self.balance.state_dict() if self.balance is not None else None
         arguments = {"config": self.config.to_dict(), "write_log": self._writes_log, "strict": self._is_strict}
         return {"args": arguments, "attributes": {"_restored": saved}}
+
+    def _looked_at(self, model: nn.Module) -> nn.Module:
+        return model if self._model is None else self._model
 
     def _stored(self, state: Any) -> Mapping[str, Any] | None:
         """What the checkpoint keeps of a callback with this policy's target: the trainer reads it with its own state."""

@@ -14,6 +14,7 @@ import spectra
 from spectra.results.fisher import Aggregate, Fisher, FisherInfo, FisherTensor
 from spectra.results.scale_log import ScaleLog, ScaleLogHeader, ScaleRecord
 from spectra.results.surface import LossSurface, SurfaceInfo, SurfaceRegion
+from tests.base_shifts import base_shift_of, change_of
 from tests.data_shifts import shift_of as data_shift_of
 from tests.histories import tiny_history
 from tests.models import small_weights
@@ -22,8 +23,8 @@ from tests.shifts import matrix_of
 from tests.shifts import shift_of as model_shift_of
 
 FIGURES = (
-    "esd, alpha-by-depth, data-shift, fisher-by-layer, fisher-vs-alpha, loss-surface, model-shift, plan, sample-weights, "
-    "selection, tempbalance-trajectory"
+    "esd, alpha-by-depth, base-shift, data-shift, fisher-by-layer, fisher-vs-alpha, loss-surface, model-shift, plan, "
+    "sample-weights, selection, tempbalance-trajectory"
 )
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-1.", "svg": b"<?xml"}
 
@@ -405,3 +406,17 @@ def test_a_fisher_has_no_sample_weights_and_sample_weights_no_fisher(refused, fi
     # Not: make the missing file of a Fisher under this name.
     assert "is a sample history. Draw 'sample-weights' of it." in refused(tmp_path / "history.safetensors", "fisher-by-layer")
     assert "there is no sample history at" in refused(tmp_path / "none.safetensors", "sample-weights")
+
+
+def test_shifts_of_bases_are_drawn_together(run, tmp_path):
+    for name in ("standard", "lora-ml"):
+        base_shift_of(change_of()).save(tmp_path / f"{name}.base-shift.json")
+    code, out, err = run(tmp_path, "base-shift", "--format", "svg")
+    assert (code, out, err) == (0, f"{tmp_path}/figures/base-shift.svg\n", "")
+    together = (tmp_path / "figures/base-shift.svg").stat().st_size
+    assert run(tmp_path / "standard.base-shift.json", "base-shift", "--format", "svg")[0] == 0
+    assert (tmp_path / "figures/base-shift.svg").stat().st_size < together
+
+
+def test_a_folder_without_a_shift_of_a_base_is_said_to_be_one(refused, tmp_path):
+    assert refused(tmp_path, "base-shift").startswith(f"there is no base shift (*.base-shift.json) in '{tmp_path}'.")

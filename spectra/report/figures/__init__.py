@@ -1,6 +1,7 @@
 """Figures for papers: one file per figure, each a function from a result to a matplotlib ``Figure``."""
 
 from spectra.report.figures.alpha_by_depth import alpha_by_depth
+from spectra.report.figures.base_shift import base_shift
 from spectra.report.figures.data_shift import data_shift
 from spectra.report.figures.esd import default_layer, esd
 from spectra.report.figures.fisher_by_layer import fisher_by_layer
@@ -27,6 +28,8 @@ __all__ = [
     "sample_weights", "tempbalance_trajectory",
     # of rewritten responses
     "selection", "data_shift", "model_shift",
+    # of a retrained base
+    "base_shift",
     # files
     "write",
 ]  # fmt: skip

@@ -1,0 +1,167 @@
+"""Adapters put around a model by peft, first in a rehearsal: peft says no half way, with some layers replaced already."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from spectra.errors import InputError
+from spectra.training.dcs.randomness import kept_randomness
+from spectra.training.libraries import imported, quiet
+
+
+def refuse_adapted(model: nn.Module) -> None:
+    """Refuse a model that has an adapter.
+
+    Args:
+        model: The base.
+
+    Raises:
+        InputError: It has one, of peft or by ``load_adapter`` of transformers.
+    """
+    layer = imported("peft.tuners.tuners_utils").BaseTunerLayer
+    has_adapter = isinstance(model, imported("peft").PeftModel) or any(isinstance(one, layer) for one in model.modules())
+    if has_adapter or getattr(model, "_hf_peft_config_loaded", False):
+        raise InputError(
+            "the model has an adapter already. Give its base (peft: model.unload()), or merge it first (merge_and_unload)."
+        )
+
+
+def refuse_quantized(model: nn.Module) -> None:
+    """Refuse a model whose weights cannot be trained.
+
+    Args:
+        model: The base.
+
+    Raises:
+        InputError: It is quantized.
+    """
+    whole = next((name for name, one in model.named_parameters() if not (one.is_floating_point() or one.is_complex())), None)
+    if getattr(getattr(model, "config", None), "quantization_config", None) is not None or whole is not None:
+        where = f"'{whole}' holds whole numbers" if whole else "its configuration has a quantization_config"
+        raise InputError(f"the model is quantized ({where}), and cannot be retrained. Load it in float32 or bfloat16.")
+
+
+def rehearsed(empty: nn.Module, configs: Mapping[str, Any]) -> None:
+    """Put adapters around an outline, to see whether that can be done.
+
+    Args:
+        empty: Of the base; it is not changed.
+        configs: By task; they are not changed.
+
+    Raises:
+        InputError: peft refuses, a rank is larger than a matrix has, or the base could not be trained below the adapters.
+    """
+    with refusals(empty), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there is to warn of is said when it is done
+        adapted, _ = with_adapters(copy.deepcopy(empty), copy.deepcopy(dict(configs)), seed=0, is_empty=True)
+    check_ranks(adapted)
+    _check_gradients(adapted)
+
+
+@contextmanager
+def refusals(model: nn.Module) -> Iterator[None]:
+    """Translate what peft raises, whose kinds of error are many.
+
+    Args:
+        model: That is adapted.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InputError: With peft's reason, and some modules of the model.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        names = [name for name, module in model.named_modules() if name and not any(module.children())]
+        raise InputError(
+            f"peft_config: peft cannot adapt a {type(model).__name__} ({reason}). Some modules of it: {', '.join(names[:6])}."
+        ) from error
+
+
+def with_adapters(
+    model: nn.Module, configs: Mapping[str, Any], *, seed: int, is_empty: bool = False
+) -> tuple[Any, dict[str, set[int]]]:
+    """Put an adapter for every task around a model, each started from a seed of its own.
+
+    Args:
+        model: Its layers are replaced.
+        configs: By task; peft fills them in.
+        seed: Of the first values, with the task's name.
+        is_empty: Make them without numbers.
+
+    Returns:
+        The model of peft, and by task the identities of the parameters that came with its adapter.
+    """
+    peft = imported("peft")
+    adapted: Any = None
+    seen = {id(parameter) for parameter in model.parameters()}
+    new: dict[str, set[int]] = {}
+    first = next(iter(configs.values()))
+    for task, config in configs.items():
+        with kept_randomness(_device_of(model)), quiet():
+            torch.manual_seed(_seed_of(task, seed))
+            if adapted is None:
+                adapted = peft.get_peft_model(model, config, adapter_name=task, low_cpu_mem_usage=is_empty)
+            else:
+                if getattr(config, "target_modules", None) == "all-linear":  # would now find layers of adapters and heads
+                    config.target_modules = copy.copy(first.target_modules)
+                adapted.add_adapter(task, config, low_cpu_mem_usage=is_empty)
+        new[task] = {id(parameter) for parameter in adapted.parameters()} - seen
+        seen |= new[task]
+    return adapted, new
+
+
+def check_ranks(adapted: nn.Module) -> None:
+    """Check what peft does not: that adapters of LoRA have no higher rank than the matrices they are added to.
+
+    Args:
+        adapted: Of peft.
+
+    Raises:
+        InputError: A rank is too high.
+    """
+    for path, layer in _lora_layers(adapted):
+        weight = getattr(layer.get_base_layer(), "weight", None)
+        if weight is None or weight.dim() < 2:
+            continue
+        rows, columns = weight.shape[0], weight[0].numel()
+        rank = max(layer.r.values(), default=0)
+        if rank > min(rows, columns):
+            raise InputError(
+                f"peft_config: rank {rank} for '{path}', which is {rows} x {columns} and has {min(rows, columns)} at most. "
+                "Choose a smaller rank."
+            )
+
+
+def _check_gradients(adapted: nn.Module) -> None:
+    for path, layer in _lora_layers(adapted):
+        if isinstance(layer.get_base_layer(), nn.MultiheadAttention):
+            raise InputError(
+                f"peft_config: '{path}' is a MultiheadAttention, whose weights get no gradient, as peft merges the adapter "
+                "into them before it computes. Adapt other layers."
+            )
+
+
+def _lora_layers(adapted: nn.Module) -> list[tuple[str, Any]]:
+    kind = imported("peft.tuners.lora").LoraLayer
+    return [(name.removeprefix("base_model.model."), one) for name, one in adapted.named_modules() if isinstance(one, kind)]
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    return torch.device("cpu") if device.type == "meta" else device
+
+
+def _seed_of(task: str, seed: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}:{task}".encode()).digest()[:4])
