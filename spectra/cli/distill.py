@@ -25,6 +25,7 @@ from spectra.cli.distill_flags import (
     check_backend,
     generation,
     print_notes,
+    template_note,
     with_flags,
 )
 from spectra.cli.distill_measures import evaluate, shift
@@ -135,7 +136,8 @@ def rewrite(data: Path, *, output: Path | None, dry_run: bool, quiet: bool, debu
     from spectra.training.sdft.distiller import ResponseDistiller
 
     with progress_bar("responses", hidden=quiet or not sys.stderr.isatty()) as advance:
-        distiller = ResponseDistiller(backend(flags), config=config)
+        writer = backend(flags)
+        distiller = ResponseDistiller(writer, config=config)
         if output is None or dry_run:
             print(_preview(distiller, data, columns))
             return 0
@@ -145,6 +147,7 @@ def rewrite(data: Path, *, output: Path | None, dry_run: bool, quiet: bool, debu
             print("This process is done; the last one writes the data set.", file=sys.stderr)
         return 0
     _print(done.report(), as_json=flags["as_json"], no_color=flags["no_color"])
+    print_notes(template_note(writer))
     if not (quiet or flags["as_json"]):
         print(f"Data set in '{output}'. Next: spectra plot {output} selection, and train on it.", file=sys.stderr)
     return 0

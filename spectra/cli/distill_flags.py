@@ -189,6 +189,21 @@ def backend(flags: Mapping[str, Any], *, is_tuned: bool = False) -> Backend:
     return load_backend(model, **given)
 
 
+def template_note(writer: Backend) -> list[str]:
+    """Return what is doubtful of asking this model.
+
+    Args:
+        writer: Of any kind.
+
+    Returns:
+        A sentence where it runs here and has no chat template.
+    """
+    tokenizer = getattr(writer, "tokenizer", None)
+    if tokenizer is None or tokenizer.chat_template is not None:
+        return []
+    return ["the model has no chat template: requests are plain text, which a base model goes on with rather than answers"]
+
+
 def print_notes(notes: Iterable[str]) -> None:
     """Print what is doubtful of a result on stderr, in the words of the command line.
 

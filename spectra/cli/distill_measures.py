@@ -22,6 +22,7 @@ from spectra.cli.distill_flags import (
     check_backend,
     generation,
     print_notes,
+    template_note,
     with_flags,
 )
 from spectra.cli.progress import progress_bar
@@ -82,6 +83,7 @@ def evaluate(data: Path, *, output: Path | None, quiet: bool, as_json: bool, deb
             print("This process is done; the last one writes the scores.", file=sys.stderr)
         return 0
     _print(found, as_json=as_json)
+    print_notes(template_note(writer))
     if not (quiet or as_json):
         print(_kept(output), file=sys.stderr)
     return 0

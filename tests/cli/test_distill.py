@@ -55,6 +55,7 @@ def test_a_data_set_is_written_and_what_became_of_it_is_printed(run, asked, outp
     assert out.startswith("4 samples: ")
     assert "accepted" in out
     assert f"Data set in '{output}'" in err
+    assert "the model has no chat template: requests are plain text" in err
     assert [(row["prompt"], row["source"]) for row in rows_of(output)] == [(row["prompt"], row["source"]) for row in ROWS]
     assert len(load_records(output)) == 4
 
