@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -30,8 +31,18 @@ def ctrl_c_when(condition: Callable[[FrameType | None], bool]) -> Iterator[None]
         signal.signal(signal.SIGALRM, before)
 
 
-def is_inside(frame: FrameType | None, function: str) -> bool:
-    """Tell whether a function of this name is being run."""
-    while frame is not None and frame.f_code.co_name != function:
-        frame = frame.f_back
-    return frame is not None
+@contextmanager
+def ctrl_c_in(function: str) -> Iterator[None]:
+    """Raise SIGINT once, as soon as a function of this name is called."""
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_name == function:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGINT)
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)

@@ -7,7 +7,7 @@ import pytest
 from spectra.results.distill_records import load_records
 from tests import writers
 from tests.cli.distill_mistakes import WITHOUT_TORCH, WITHOUT_TRANSFORMERS, modules_after
-from tests.cli.interrupts import ctrl_c_when, is_inside, needs_timers
+from tests.cli.interrupts import ctrl_c_in
 from tests.training.sdft.chat_server import answer, chat_server, refusal
 
 ROWS = [
@@ -173,7 +173,6 @@ def test_a_dry_run_shows_the_first_request_and_writes_nothing(run, asked, output
     assert sorted(tmp_path.iterdir()) == before
 
 
-@needs_timers
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -182,14 +181,13 @@ def test_a_dry_run_shows_the_first_request_and_writes_nothing(run, asked, output
     ],
 )
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(run, asked, output, more, said):
-    with ctrl_c_when(lambda frame: is_inside(frame, "complete")):
+    with ctrl_c_in("complete"):
         assert run(*asked, "-o", output, *more) == (130, "", f"spectra: interrupted{said}\n")
     assert run(*asked, "-o", output)[0] == 0
 
 
-@needs_timers
 def test_ctrl_c_in_a_dry_run_leaves_nothing_to_go_on_with(run, asked, output):
-    with ctrl_c_when(lambda frame: is_inside(frame, "_preview")):
+    with ctrl_c_in("_preview"):
         assert run(*asked, "-o", output, "--dry-run") == (130, "", "spectra: interrupted\n")
 
 

@@ -9,7 +9,7 @@ from spectra.results.data_shift import load_data_shift
 from spectra.results.model_shift import load_model_shift
 from tests import writers
 from tests.cli.distill_mistakes import MEASURES_WITHOUT_TORCH, modules_after
-from tests.cli.interrupts import ctrl_c_when, is_inside, needs_timers
+from tests.cli.interrupts import ctrl_c_in
 
 COMMAND = "distill"
 ROWS = [
@@ -76,12 +76,11 @@ def test_hints_name_flags_as_they_are_typed(run, model, data):
     assert err.splitlines()[0] == "4 of 4 answers were cut off (100.0%); raise --max-new-tokens"
 
 
-@needs_timers
 def test_ctrl_c_is_one_line_that_tells_whether_anything_is_kept(run, model, data, tmp_path):
     asked = ("evaluate", data, "--model", model, "--task", "text", *SMALL)
-    with ctrl_c_when(lambda frame: is_inside(frame, "complete")):
+    with ctrl_c_in("complete"):
         assert run(*asked) == (130, "", "spectra: interrupted\n")
-    with ctrl_c_when(lambda frame: is_inside(frame, "complete")):
+    with ctrl_c_in("complete"):
         code, _, err = run(*asked, "-o", tmp_path / "scores.json")
     kept = "What is written so far is kept; the same command continues there."
     assert (code, err) == (130, f"spectra: interrupted. {kept}\n")

@@ -11,7 +11,7 @@ from spectra.fisher.surface import loss_surface
 from spectra.results.fisher_store import load_fisher
 from spectra.results.surface import load_surface
 from tests.cli.flags import FLAGS
-from tests.cli.interrupts import ctrl_c_when, is_inside, needs_timers
+from tests.cli.interrupts import ctrl_c_in
 from tests.pretrained import save_bert, save_gpt2
 
 TEXT = "the film was very good\nit was not good and not bad\na bad film\n"
@@ -105,11 +105,10 @@ def test_an_unfinished_surface_of_other_settings_is_left_alone(refused, measured
     assert output.read_bytes() == before
 
 
-@needs_timers
 def test_an_interrupted_run_says_where_it_continues(measured, output, capsys):
     unfinished(measured, output)
     arguments = [*map(str, measured), *map(str, SMALL), "-o", str(output)]
-    with ctrl_c_when(lambda frame: is_inside(frame, "prepare")), pytest.raises((click.Abort, KeyboardInterrupt)):
+    with ctrl_c_in("prepare"), pytest.raises((click.Abort, KeyboardInterrupt)):
         command.main(arguments, standalone_mode=False)
     assert (
         capsys.readouterr().err.splitlines()[0]
