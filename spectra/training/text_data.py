@@ -70,20 +70,20 @@ def read_examples(
     path = Path(path).expanduser()
     records = read_records(path)
     text_column = text_column or _only_column(path, records[0])
-    _check_columns(path, records[0], [text_column, pair_column, label_column, target_column])
+    check_record_columns(path, records[0], [text_column, pair_column, label_column, target_column])
     filled = _filled(path, records)
-    rows = [filled[place] for place in _drawn(len(filled), limit, seed)]
+    rows = [filled[place] for place in drawn_places(len(filled), limit, seed)]
     chosen = [(f"'{path}', row {row + 1}", records[row]) for row in rows]
 
     def texts(column: str | None) -> tuple[str, ...]:
-        return tuple(_text(record, column, where) for where, record in chosen) if column else ()
+        return tuple(text_value(record, column, where) for where, record in chosen) if column else ()
 
     return Examples(
         texts=tuple(_words(record, text_column, where) for where, record in chosen),
         rows=tuple(row + 1 for row in rows),
         pairs=texts(pair_column),
         targets=texts(target_column),
-        labels=_typed([_label(record, label_column, where) for where, record in chosen]) if label_column else (),
+        labels=typed_labels([label_value(record, label_column, where) for where, record in chosen]) if label_column else (),
         num_blank=len(records) - len(filled),
     )
 
@@ -104,7 +104,17 @@ def _only_column(path: Path, record: Record) -> str:
     raise InputError(f"text_column: say which column of '{path}' holds the texts: {', '.join(record)}. (--text-column NAME)")
 
 
-def _check_columns(path: Path, record: Record, columns: Sequence[str | None]) -> None:
+def check_record_columns(path: Path, record: Record, columns: Sequence[str | None]) -> None:
+    """Refuse columns that a record does not have.
+
+    Args:
+        path: Where it is from, for messages.
+        record: The first, which has all columns.
+        columns: Names; ``None`` is none.
+
+    Raises:
+        InputError: One is not there.
+    """
     unknown = [column for column in columns if column is not None and column not in record]
     if unknown:
         known = ", ".join(f"'{name}'" for name in record)
@@ -112,7 +122,20 @@ def _check_columns(path: Path, record: Record, columns: Sequence[str | None]) ->
         raise InputError(f"'{path}' has no column {' and no '.join(map(repr, unknown))}.{hints} Columns: {known}.")
 
 
-def _drawn(num_records: int, limit: int | None, seed: int) -> list[int]:
+def drawn_places(num_records: int, limit: int | None, seed: int) -> list[int]:
+    """Draw records without replacement; a larger limit adds to a smaller one's.
+
+    Args:
+        num_records: To draw from.
+        limit: Most that are taken; ``None``: all.
+        seed: Of the draw.
+
+    Returns:
+        Their places, ascending.
+
+    Raises:
+        InputError: A limit below 1.
+    """
     if limit is None:
         return list(range(num_records))
     if limit < 1:
@@ -129,7 +152,20 @@ def _value(record: Record, column: str, where: str) -> Any:
     return value
 
 
-def _text(record: Record, column: str, where: str) -> str:
+def text_value(record: Record, column: str, where: str) -> str:
+    """Read a text.
+
+    Args:
+        record: A row.
+        column: Its column.
+        where: The row in words, for messages.
+
+    Returns:
+        The text.
+
+    Raises:
+        InputError: There is none, or something else.
+    """
     value = _value(record, column, where)
     if not isinstance(value, str):
         raise InputError(f"{where}: column '{column}' holds {value!r}, expected a text. Quote it, or choose another column.")
@@ -140,10 +176,23 @@ def _words(record: Record, column: str, where: str) -> str | tuple[str, ...]:
     value = _value(record, column, where)
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         return tuple(value)
-    return _text(record, column, where)
+    return text_value(record, column, where)
 
 
-def _label(record: Record, column: str, where: str) -> Label | tuple[Label, ...]:
+def label_value(record: Record, column: str, where: str) -> Label | tuple[Label, ...]:
+    """Read a label, or the labels of words.
+
+    Args:
+        record: A row.
+        column: Its column.
+        where: The row in words, for messages.
+
+    Returns:
+        Classes or numbers.
+
+    Raises:
+        InputError: There is none, or something that is no label.
+    """
     value = _value(record, column, where)
     labels = value if isinstance(value, list) else [value]
     for label in labels:
@@ -152,8 +201,15 @@ def _label(record: Record, column: str, where: str) -> Label | tuple[Label, ...]
     return tuple(labels) if isinstance(value, list) else value
 
 
-def _typed(labels: Sequence[Label | tuple[Label, ...]]) -> tuple[Label | tuple[Label, ...], ...]:
-    """Read labels that a file without types holds as text, if all are numbers."""
+def typed_labels(labels: Sequence[Label | tuple[Label, ...]]) -> tuple[Label | tuple[Label, ...], ...]:
+    """Read labels that a file without types holds as text, if all are numbers.
+
+    Args:
+        labels: As they stand in the file.
+
+    Returns:
+        Numbers, or the labels as they are.
+    """
     if all(isinstance(label, str) for label in labels):
         for kind in (int, float):
             try:

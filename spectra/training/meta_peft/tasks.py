@@ -8,7 +8,7 @@ from typing import Any
 
 from spectra.errors import InputError, did_you_mean
 from spectra.training.data_files import Record, read_records
-from spectra.training.text_data import Label, _check_columns, _drawn, _label, _text, _typed
+from spectra.training.text_data import Label, check_record_columns, drawn_places, label_value, text_value, typed_labels
 
 _SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
@@ -84,11 +84,11 @@ def classification_tasks(
     for task, records in tasks.items():
         if not len(records):
             raise InputError(f"task '{task}' has no records. Leave it out.")
-        _check_columns(Path(task), records[0], [text_column, pair_column, label_column])
+        check_record_columns(Path(task), records[0], [text_column, pair_column, label_column])
     numbers = _class_numbers({task: _task_labels(task, records, label_column) for task, records in tasks.items()})
     rows = {}
     for task, records in tasks.items():
-        places = _drawn(len(records), limit, seed)
+        places = drawn_places(len(records), limit, seed)
         texts, pairs = (_texts(task, records, places, column) for column in (text_column, pair_column))
         encoded = tokenizer(texts, pairs, truncation=True, max_length=max_length)
         rows[task] = [
@@ -122,12 +122,12 @@ def _split_files(folder: Path, split: str) -> list[Path]:
 def _texts(task: str, records: Sequence[Record], places: Sequence[int], column: str | None) -> list[str] | None:
     if column is None:
         return None
-    return [_text(records[place], column, _where(task, place)) for place in places]
+    return [text_value(records[place], column, _where(task, place)) for place in places]
 
 
 def _task_labels(task: str, records: Sequence[Record], column: str) -> list[int | str]:
     """Read all labels of a task, so that what they are does not depend on the rows that are drawn."""
-    labels = _typed([_label(record, column, _where(task, place)) for place, record in enumerate(records)])
+    labels = typed_labels([label_value(record, column, _where(task, place)) for place, record in enumerate(records)])
     return [_class(label, column, _where(task, place)) for place, label in enumerate(labels)]
 
 
