@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md", "docs/weightwatcher.md", "docs/fisher.md", "docs/guided-dropout.md", "docs/tempbalance.md", "docs/plans.md",
-    "docs/pruning.md", "docs/dcs.md", "docs/sdft.md",
+    "docs/pruning.md", "docs/dcs.md", "docs/sdft.md", "docs/meta_peft.md",
 ]  # fmt: skip
 FLAGS_OF_OTHERS = ("--local-dir", "--apply_chat_template", "--num_fewshot")  # of `hf download` and `lm_eval`
 SUBCOMMANDS = ("report", "shift", "evaluate")  # of distill
@@ -88,7 +88,7 @@ def test_something_is_shown():
     counts = {page: sum(len(shown) for _, shown in commands(page)) for page in PAGES}
     assert counts["README.md"] > 20
     assert counts["docs/fisher.md"] > 10
-    for page in ("docs/guided-dropout.md", "docs/tempbalance.md", "docs/plans.md", "docs/dcs.md"):
+    for page in ("docs/guided-dropout.md", "docs/tempbalance.md", "docs/plans.md", "docs/dcs.md", "docs/meta_peft.md"):
         assert sum(len(re.findall("^# → ", block, re.MULTILINE)) for block in blocks(page, "python")) > 10, page
 
 
@@ -177,7 +177,7 @@ def test_links_between_pages_lead_somewhere(page):
         assert not anchor or anchor in anchors(path), (page, target, anchor)
 
 
-@pytest.mark.parametrize("name", ["tempbalance", "dcs"])
+@pytest.mark.parametrize("name", ["tempbalance", "dcs", "meta_peft"])
 def test_tables_of_options_and_presets_are_up_to_date(name):
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     maker = runpy.run_path(str(ROOT / "docs" / f"make_{name}.py"))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from spectra.training.meta_peft.adapting import adapt, adaptation_trainer
     from spectra.training.meta_peft.config import MetaPeftConfig, meta_peft_config
     from spectra.training.meta_peft.personas import held_out, persona_tasks, read_dialogues
-    from spectra.training.meta_peft.ranking import ranking_loss, ranking_rows
+    from spectra.training.meta_peft.ranking import ranking_accuracy, ranking_collator, ranking_loss, ranking_rows
     from spectra.training.meta_peft.retrained import RetrainedBase, RetrainingInfo
     from spectra.training.meta_peft.sampling import StepSampler
     from spectra.training.meta_peft.tasks import classification_tasks, read_tasks
@@ -32,6 +32,8 @@ __all__ = [
     "classification_tasks",
     "held_out",
     "persona_tasks",
+    "ranking_accuracy",
+    "ranking_collator",
     "ranking_loss",
     "ranking_rows",
     "read_dialogues",
@@ -43,7 +45,7 @@ _HOME = {
     "adapting": ("adapt", "adaptation_trainer"),
     "config": ("MetaPeftConfig", "meta_peft_config"),
     "personas": ("held_out", "persona_tasks", "read_dialogues"),
-    "ranking": ("ranking_loss", "ranking_rows"),
+    "ranking": ("ranking_accuracy", "ranking_collator", "ranking_loss", "ranking_rows"),
     "retrained": ("RetrainedBase", "RetrainingInfo"),
     "sampling": ("StepSampler",),
     "tasks": ("classification_tasks", "read_tasks"),

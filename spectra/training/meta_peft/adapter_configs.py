@@ -21,6 +21,12 @@ _PROMPTS = ("PROMPT_TUNING", "PREFIX_TUNING")
 # Whose layers compute with a detached weight, or with another in its place.
 _FREEZING = ("HRA", "LN_TUNING")
 
+# Methods that need what is not there.
+_OTHERWISE = {
+    "POLY": "asks for the numbers of tasks beside each batch",
+    "SHIRA": "chooses what it trains when it is made, and could not be tried before the model is changed",
+}
+
 # First values that peft subtracts from the weights of the base, once for every adapter.
 _CHANGING_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
@@ -207,6 +213,8 @@ def _check_method(config: Any, head: str) -> None:
     method = str(getattr(config.peft_type, "value", config.peft_type))
     if method in _FREEZING:
         raise InputError(f"peft_config: under {method} the weights that are adapted get no gradient. Choose LoRA, for example.")
+    if method in _OTHERWISE:
+        raise InputError(f"peft_config: {method} {_OTHERWISE[method]}. Choose LoRA, for example.")
     if config.is_prompt_learning and (method not in _PROMPTS or getattr(config, "prefix_projection", False)):
         raise InputError(
             f"peft_config: {method} trains a network that peft does not save, so that training could not be resumed. Of "

@@ -144,6 +144,22 @@ def check_ranks(adapted: nn.Module) -> None:
             )
 
 
+def largest_ranks(adapted: nn.Module) -> dict[str, int]:
+    """Return the largest rank of each adapter of LoRA, whose layers may differ.
+
+    Args:
+        adapted: Of peft.
+
+    Returns:
+        By adapter; empty for other methods.
+    """
+    found: dict[str, int] = {}
+    for _, layer in _lora_layers(adapted):
+        for name, rank in layer.r.items():
+            found[name] = max(rank, found.get(name, 0))
+    return found
+
+
 def _check_gradients(adapted: nn.Module) -> None:
     for path, layer in _lora_layers(adapted):
         if isinstance(layer.get_base_layer(), nn.MultiheadAttention):

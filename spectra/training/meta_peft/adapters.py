@@ -19,7 +19,7 @@ from spectra.errors import InputError, did_you_mean
 from spectra.training.libraries import imported
 from spectra.training.meta_peft.adapter_configs import checked_tasks, head_names, peft_prefix, task_configs
 from spectra.training.meta_peft.adapter_files import read_adapter, save_adapter
-from spectra.training.meta_peft.adapter_making import refuse_adapted, refuse_quantized, rehearsed, with_adapters
+from spectra.training.meta_peft.adapter_making import largest_ranks, refuse_adapted, refuse_quantized, rehearsed, with_adapters
 from spectra.training.meta_peft.base_weights import WEIGHTS, read_tensors, save_base
 from spectra.training.meta_peft.outlines import around, outline
 
@@ -46,7 +46,7 @@ class TaskAdapters:
         head_modules: Names of the modules of the head that were found.
         has_adapters: Whether anything belongs to a task: an adapter or a head.
         peft_type: peft's word for the method; ``None`` without one.
-        ranks: The rank of each task's adapter; ``None`` for what has none.
+        ranks: The rank of each task's adapter, the largest where layers differ; ``None`` for what has none.
         active: The task whose adapter computes; ``None`` before the first.
         outline: The base as it was, without its numbers, for :func:`~spectra.training.meta_peft.outlines.filled`.
 
@@ -88,7 +88,8 @@ class TaskAdapters:
         self._keys = _keys_around(self.outline, modules, self.model)
         of_peft = {} if peft_config is None else configs or {}
         self.peft_type = next((_word(config.peft_type) for config in of_peft.values()), None)
-        self.ranks = {task: getattr(of_peft.get(task), "r", None) for task in self.tasks}
+        largest = largest_ranks(self.model) if of_peft else {}
+        self.ranks = {task: largest.get(task, getattr(of_peft.get(task), "r", None)) for task in self.tasks}
 
     def activate(self, task: str, *, base: bool = True, adapter: bool = True) -> None:
         """Let a task's adapter and head compute, and say what is trained: those of no other task.

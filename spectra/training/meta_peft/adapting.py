@@ -19,7 +19,7 @@ from transformers import Trainer, TrainingArguments
 
 from spectra.errors import InputError, SpectraWarning, did_you_mean
 from spectra.training.meta_peft.adapter_configs import fitted, head_names, last_layer_config
-from spectra.training.meta_peft.adapter_making import check_ranks, refusals, refuse_adapted, with_adapters
+from spectra.training.meta_peft.adapter_making import check_ranks, largest_ranks, refusals, refuse_adapted, with_adapters
 from spectra.training.meta_peft.base_weights import fresh_head, from_folder, with_labels
 from spectra.training.meta_peft.retraining_info import INFO, Retrained, RetrainingInfo, read_info
 
@@ -74,15 +74,17 @@ def adaptation_trainer(
     model, info = _copied(base)
     refuse_adapted(model)
     heads = _heads(model, info, head, head_modules)
-    _warn_of_small_rank(peft_config, info)
     if num_labels is not None:
         if not heads or head == "keep":
             raise InputError(f"num_labels {num_labels}: only a fresh head can have another size. Choose head='fresh'.")
         with_labels(model, heads, num_labels)
     if heads and head != "keep":
         fresh_head(model, heads, args.seed)
+    adapted = _adapted(model, peft_config, heads, args.seed)
+    if peft_config is not None:
+        _warn_of_small_rank(largest_ranks(adapted).get(_ADAPTER, getattr(peft_config, "r", None)), info)
     return _Adaptation(
-        _adapted(model, peft_config, heads, args.seed),
+        adapted,
         args,
         loss_fn=loss_fn,
         train_dataset=dataset,
@@ -180,8 +182,8 @@ def _heads(
     return head_names(model, "shared" if head is None else "per_task", head_modules)
 
 
-def _warn_of_small_rank(peft_config: Any, info: RetrainingInfo | None) -> None:
-    rank, before = getattr(peft_config, "r", None), None if info is None else info.largest_rank
+def _warn_of_small_rank(rank: int | None, info: RetrainingInfo | None) -> None:
+    before = None if info is None else info.largest_rank
     if rank and before and rank < before:
         warnings.warn(
             f"rank {rank} on a base that was retrained with rank {before}: what retraining left out of the base may need "

@@ -164,6 +164,9 @@ class TestStart:
         sizes = {task: sum(one.numel() for one in adapters.task_parameters(task).values()) for task in TASKS}
         assert sizes == {"cola": 64 + 34, "rte": 128 + 34, "wnli": 256 + 34}
 
+    def test_of_ranks_by_layer_the_largest_counts(self):
+        assert of_bert(lora(r=1, rank_pattern={"query": 3})).ranks == dict.fromkeys(TASKS, 3)
+
     def test_without_a_method_there_is_no_rank(self):
         adapters, _ = made("heads only")
 
@@ -507,6 +510,12 @@ class TestRefusals:
         self.refuse(
             "under LN_TUNING the weights that are adapted get no gradient", LNTuningConfig(target_modules=["LayerNorm"])
         )
+
+    def test_methods_that_need_what_is_not_there(self):
+        from peft import PolyConfig, ShiraConfig
+
+        self.refuse("POLY asks for the numbers of tasks beside each batch", PolyConfig(r=2, target_modules=["query"]))
+        self.refuse("SHIRA chooses what it trains when it is made", ShiraConfig(r=2, target_modules=["query"]))
 
     def test_methods_of_which_peft_trains_one_adapter_only(self):
         config = AdaLoraConfig(target_modules=["query"], total_step=10, task_type="SEQ_CLS")

@@ -240,6 +240,14 @@ class TestRank:
             adapted(base(rank=3), lora(r=2), tmp_path)
         assert len([one for one in found if issubclass(one.category, SpectraWarning)]) == 1
 
+    def test_a_rank_by_layer_counts_where_it_is_largest(self, tmp_path):
+        by_layer = lora(r=1, rank_pattern={"query": 2, "value": 2})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SpectraWarning)
+            made(base(rank=2), by_layer, tmp_path)
+        with pytest.warns(SpectraWarning, match="rank 2 on a base that was retrained with rank 3"):
+            made(base(rank=3), by_layer, tmp_path)
+
     @pytest.mark.parametrize(("rank", "config"), [(2, lora), (None, lora), (8, ia3), (8, lambda: None)])
     def test_no_other_is(self, tmp_path, rank, config):
         source = base(ranks={"cola": rank, "rte": None})
