@@ -21,7 +21,6 @@ def reptile_gradients(
     steps: Sequence[Step],
     *,
     learning_rate: float,
-    weight_decay: float = 0.0,
     max_grad_norm: float = 0.0,
     num_tasks: int = 1,
 ) -> Tensor:
@@ -31,8 +30,8 @@ def reptile_gradients(
         base: Parameters that come back to where they were.
         own: Parameters of the task, such as its head: they stay where the steps lead, without gradients.
         steps: Each takes the gradients of one batch and returns its loss.
-        learning_rate: Of the steps.
-        weight_decay: Of the steps.
+        learning_rate: Of the steps. They have no weight decay: it would be part of the direction, all of it where a weight is
+            not used, and the step that follows would take it for one.
         max_grad_norm: Largest norm of the gradients of a step; 0: any.
         num_tasks: T.
 
@@ -40,7 +39,7 @@ def reptile_gradients(
         The mean loss over the steps.
     """
     moved = [*base, *own]
-    optimizer = torch.optim.AdamW(moved, lr=learning_rate, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(moved, lr=learning_rate, weight_decay=0.0)  # decay is the outer step's
     with back_again(base) as starts:
         losses = []
         for step in steps:

@@ -323,7 +323,6 @@ class MetaPeftTrainer(Trainer):
             list(self.adapters.task_parameters(part.task).values()),
             [partial(self._backward, model, batch, batch.alone) for batch in part.batches],
             learning_rate=self.args.learning_rate if self.config.inner_lr is None else self.config.inner_lr,
-            weight_decay=self.args.weight_decay,
             max_grad_norm=self.max_inner_norm,
             num_tasks=len(self.adapters.tasks),
         )
