@@ -61,7 +61,7 @@ class TaskWeighting(StrEnum):
     BATCHES = "batches"
     """As many as its batches."""
     EQUAL = "equal"
-    """All the same: losses are multiplied by mean batches of a task over batches of this one."""
+    """All the same: losses are multiplied by how often a task is seen in the mean, over how often this one is."""
 
 
 class Offload(StrEnum):
@@ -126,7 +126,7 @@ class MetaPeftConfig(PolicyOptions):
         method: ``"peft_ml"`` (the paper's), or a baseline: ``"standard"``, ``"reptile"``, ``"last_layer_ml"``.
         schedule: ``"joint"`` changes base and adapters in every step; ``"alternating"`` adapters ``inner_steps`` times, then
             the base once.
-        tasks_per_step: Tasks whose gradients are summed in a step. Default: 1; all of them with ``"alternating"``.
+        tasks_per_step: Tasks whose gradients are summed in a step. Default: 1; with ``"alternating"`` always all.
         inner_steps: Steps of adapters before one of the base, default 10; with ``"reptile"`` steps on a task, default 20.
         task_weighting: ``"batches"``: a task counts as much as it has batches; ``"equal"``: all the same.
         sampling: Which task is next: ``"round_robin"``, ``"proportional"``, ``"uniform"`` or ``"temperature"``.
@@ -190,6 +190,14 @@ class MetaPeftConfig(PolicyOptions):
             yield "inner_steps: these are steps of schedule 'alternating' or of method 'reptile'. Choose one, or leave it out."
         if self.inner_lr is not None and self.method != Method.REPTILE:
             yield f"inner_lr: this is Reptile's, and the method is '{self.method}'. Give adapter_lr, or leave it out."
+        if self.method in _WITHOUT_ADAPTERS:
+            yield from (
+                f"{name}: it is of adapters, and method '{self.method}' has none. Leave it out."
+                for name, is_given in (("adapter_lr", self.adapter_lr is not None), ("adapter_offload", self._offloads))
+                if is_given
+            )
+        if self.method == Method.REPTILE and self.task_weighting == TaskWeighting.EQUAL:
+            yield "task_weighting: Reptile goes the same way for each task, however many steps it has. Leave 'equal' out."
         if self.temperature != 1.0 and self.sampling != TaskSampling.TEMPERATURE:
             yield f"temperature: counts with sampling 'temperature' only, got sampling '{self.sampling}'."
 
@@ -198,6 +206,10 @@ class MetaPeftConfig(PolicyOptions):
         """Steps of adapters before one of the base, or of Reptile on a task; 0 where there are none."""
         default = _NUM_INNER_STEPS.get(Method.REPTILE if self.method == Method.REPTILE else Schedule(self.schedule), 0)
         return default if self.inner_steps is None else self.inner_steps
+
+    @property
+    def _offloads(self) -> bool:
+        return self.adapter_offload != Offload.NONE
 
     @property
     def uses_adapters(self) -> bool:

@@ -50,7 +50,7 @@ def reptile_gradients(
             optimizer.zero_grad(set_to_none=True)
         differences = [(start - parameter.detach()) / num_tasks for start, parameter in zip(starts, base, strict=True)]
     for parameter, difference in zip(base, differences, strict=True):
-        parameter.grad = difference
+        parameter.grad = difference if difference.any() else None  # nor does weight decay move what no step has used
     return torch.stack(losses).mean()
 
 

@@ -16,19 +16,20 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from spectra.errors import InputError
-from spectra.training.dcs.data_fingerprint import dataset_fingerprint
+from spectra.training.dcs.randomness import kept_randomness
 from spectra.training.diagnostic_flags import attach_diagnostics
 from spectra.training.meta_peft.adapter_configs import head_names
 from spectra.training.meta_peft.adapters import TaskAdapters
-from spectra.training.meta_peft.checks import checked_tasks, own_arguments, refuse_arguments, refuse_run
-from spectra.training.meta_peft.config import Head, MetaPeftConfig, Method, Offload, Schedule, TaskWeighting, meta_peft_config
+from spectra.training.meta_peft.checks import checked_tasks, own_arguments, refuse_arguments, refuse_run, refuse_steps
+from spectra.training.meta_peft.config import Head, MetaPeftConfig, Method, Offload, Schedule, meta_peft_config
 from spectra.training.meta_peft.offload import keep_on_device
 from spectra.training.meta_peft.reptile import reptile_gradients
 from spectra.training.meta_peft.retrained import RetrainedBase, retrained_base
 from spectra.training.meta_peft.retraining_info import RetrainingInfo, write_info
-from spectra.training.meta_peft.run_record import check_run, save_run
+from spectra.training.meta_peft.run_record import check_run, rows_fingerprint, save_run
 from spectra.training.meta_peft.sampling import StepSampler
 from spectra.training.meta_peft.steps import Batch, PartCollator, StepLoader, TaskData, TaskPart
+from spectra.training.meta_peft.task_balance import give_own_groups, task_factors, with_means
 from spectra.training.parameter_groups import unwrapped_optimizer
 
 # Of a model and a batch of one task: their mean loss.
@@ -100,7 +101,8 @@ class MetaPeftTrainer(Trainer):
     ) -> None:
         self.config = meta_peft_config(config)
         tasks = checked_tasks(tasks, eval_tasks)
-        refuse_arguments(args, options, self.config)
+        refuse_arguments(model, args, options, loss_fn=loss_fn, probe=probe, eval_tasks=eval_tasks, tasks=tasks)
+        refuse_steps(args, self.config, len(tasks))
         if self.config.uses_adapters and peft_config is None:
             raise InputError("peft_config: 'peft_ml' needs one, such as peft.LoraConfig(r=4).")
         self.adapters = TaskAdapters(
@@ -123,11 +125,10 @@ class MetaPeftTrainer(Trainer):
             eval_dataset=None if eval_tasks is None else dict(eval_tasks),
             **options,
         )
-        self.factors = dict.fromkeys(tasks, 1.0)
-        if self.config.task_weighting == TaskWeighting.EQUAL:
-            batches = {task: -(-len(rows) // self._rows_of_a_part) for task, rows in tasks.items()}
-            mean = sum(batches.values()) / len(batches)
-            self.factors = {task: mean / number for task, number in batches.items()}
+        sizes = {task: len(rows) for task, rows in tasks.items()}
+        self.factors = task_factors(sizes, self.config, self.step_sampler().on_exhausted, self._rows_of_a_part)
+        self._is_best = False
+        self._rows_of_tasks: dict[str, str] = {}
         if self.config.tempbalance is not None:
             attach_diagnostics(self, tempbalance=self.config.tempbalance, model=self._base_and_tasks())
 
@@ -147,6 +148,8 @@ class MetaPeftTrainer(Trainer):
             ResultsError: The checkpoint is of other tasks or options.
         """
         refuse_run(self)
+        self._is_best = False
+        self._fingerprints()  # before anything is drawn
         return super().train(resume_from_checkpoint, *arguments, **options)
 
     def retrained(self) -> RetrainedBase:
@@ -155,8 +158,7 @@ class MetaPeftTrainer(Trainer):
         Returns:
             The base, ready to be saved or adapted; its head, if tasks have their own, is the one it had.
         """
-        is_best = self.args.load_best_model_at_end and self.state.best_global_step is not None
-        return retrained_base(self.adapters, self._info(is_best=is_best))
+        return retrained_base(self.adapters, self._info())
 
     def get_train_dataloader(self) -> Any:
         """Return a loader whose items are steps; processes have parts of the same tasks."""
@@ -200,7 +202,8 @@ class MetaPeftTrainer(Trainer):
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(model)
         if is_new and self.adapters.has_adapters:
-            self._split(optimizer)
+            rate = self.args.learning_rate if self.config.adapter_lr is None else self.config.adapter_lr
+            give_own_groups(optimizer, self._parameters_of_tasks(), rate)
         return optimizer
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
@@ -232,6 +235,7 @@ class MetaPeftTrainer(Trainer):
                 is_last = place == len(inputs) - 1 and number == len(part.batches) - 1
                 with nullcontext() if is_last else self.accelerator.no_sync(model):
                     losses.append(self._backward(model, batch, batch.share, self.factors[part.task]))
+        self._drop_gradients(base=base, adapter=adapter)
         return torch.stack(losses).sum() / len(inputs)
 
     def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
@@ -241,6 +245,8 @@ class MetaPeftTrainer(Trainer):
         if self.loss_fn is None:
             return super().compute_loss(model, inputs, return_outputs)
         loss = self.loss_fn(model, inputs)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise InputError("loss_fn: expected one number, the mean over the batch. Take the mean of losses of single rows.")
         return (loss, None) if return_outputs else loss
 
     def prediction_step(self, model: nn.Module, inputs: Any, *arguments: Any, **options: Any) -> Any:
@@ -264,16 +270,43 @@ class MetaPeftTrainer(Trainer):
         Raises:
             InputError: Tasks that are not trained.
         """
-        tasks = self.eval_dataset if eval_dataset is None else eval_dataset
-        if not isinstance(tasks, Mapping) or not tasks or set(tasks) - set(self.adapters.tasks):
-            raise InputError(f"eval_tasks: expected rows by task; tasks are {', '.join(self.adapters.tasks)}.")
+        with kept_randomness(self.args.device):  # that training draws does not depend on how often it is evaluated
+            metrics = self._evaluated(eval_dataset, ignore_keys, metric_key_prefix)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def predict(self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test") -> Any:
+        """Predict rows of tasks, each with its own adapter and head.
+
+        Args:
+            test_dataset: Rows by task.
+            ignore_keys: As for ``Trainer``.
+            metric_key_prefix: As for ``Trainer``.
+
+        Returns:
+            What ``Trainer.predict`` returns, by task.
+
+        Raises:
+            InputError: Tasks that are not trained.
+        """
+        self._check_tasks(test_dataset, "test_dataset")
+        found = {}
+        for task, rows in test_dataset.items():
+            self._use(task)
+            found[task] = super().predict(rows, ignore_keys, metric_key_prefix)
+        return found
+
+    def _evaluated(self, given: Any, ignore_keys: list[str] | None, metric_key_prefix: str) -> dict[str, float]:
+        tasks = self.eval_dataset if given is None else given
+        self._check_tasks(tasks, "eval_tasks")
         by_task: dict[str, dict[str, float]] = {}
         for task, rows in tasks.items():
-            if self.config.adapter_offload == Offload.CPU:
-                self._keep_on_device({task})
-            self.adapters.activate(task)
+            self._use(task)
+            if given is not None:  # of which a trainer with persistent workers would keep the first loader
+                getattr(self, "_eval_dataloaders", {}).pop("eval", None)
             found = self.evaluation_loop(
-                self.get_eval_dataloader(rows),
+                self.get_eval_dataloader(task if given is None else rows),
                 description=f"Evaluation of {task}",
                 prediction_loss_only=True if self.compute_metrics is None else None,
                 ignore_keys=ignore_keys,
@@ -282,17 +315,35 @@ class MetaPeftTrainer(Trainer):
             by_task[task] = {
                 name: value for name, value in (found.metrics or {}).items() if not name.endswith("_preparation_time")
             }
-        metrics = _with_means(by_task, metric_key_prefix)
+        metrics = with_means(by_task, metric_key_prefix)
         if self.probe is not None:
-            metrics |= {f"{metric_key_prefix}_probe_{name}": value for name, value in self.probe(self.retrained()).items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            metrics |= {f"{metric_key_prefix}_probe_{name}": value for name, value in self._probed().items()}
         return metrics
+
+    def _probed(self) -> Mapping[str, float]:
+        found = None if self.probe is None else self.probe(self.retrained())
+        if not isinstance(found, Mapping):
+            raise InputError(f"probe: expected metrics by name, such as {{'accuracy': 0.5}}, got {type(found).__name__}.")
+        return found
+
+    def _check_tasks(self, given: Any, what: str) -> None:
+        if not isinstance(given, Mapping) or not given or set(given) - set(self.adapters.tasks):
+            raise InputError(f"{what}: expected rows by task; tasks are {', '.join(self.adapters.tasks)}.")
+
+    def _use(self, task: str) -> None:
+        if self.config.adapter_offload == Offload.CPU:
+            self._keep_on_device({task})
+        self.adapters.activate(task)
 
     def floating_point_ops(self, inputs: Any) -> Any:
         """Count the operations of a step."""
         count = super().floating_point_ops
         return sum(count(batch.inputs) for part in inputs for batch in part.batches)
+
+    def _track_num_input_tokens(self, inputs: Any) -> None:
+        for part in inputs:
+            for batch in part.batches:
+                super()._track_num_input_tokens(batch.inputs)  # type: ignore[no-untyped-call]
 
     @property
     def _rows_of_a_part(self) -> int:
@@ -307,6 +358,14 @@ class MetaPeftTrainer(Trainer):
             return True, True
         is_base = self.state.global_step % (self.config.num_inner_steps + 1) == self.config.num_inner_steps
         return is_base, not is_base
+
+    def _drop_gradients(self, *, base: bool, adapter: bool) -> None:
+        """See to it that what is not to move has no gradient, whatever a loss has done to the model meanwhile."""
+        held = {} if base else self.adapters.base_parameters()
+        for task in () if adapter else self.adapters.tasks:
+            held |= self.adapters.task_parameters(task)
+        for parameter in held.values():
+            parameter.grad = None
 
     def _backward(self, model: nn.Module, batch: Batch, share: float, factor: float = 1.0) -> Tensor:
         """Take the gradients of a batch, and return what it adds to the loss of its part."""
@@ -327,17 +386,6 @@ class MetaPeftTrainer(Trainer):
             num_tasks=len(self.adapters.tasks),
         )
 
-    def _split(self, optimizer: Any) -> None:
-        """Give the parameters of tasks groups of their own, whose learning rate may differ."""
-        of_tasks = {id(p) for task in self.adapters.tasks for p in self.adapters.task_parameters(task).values()}
-        rate = self.args.learning_rate if self.config.adapter_lr is None else self.config.adapter_lr
-        for group in list(optimizer.param_groups):
-            own = [parameter for parameter in group["params"] if id(parameter) in of_tasks]
-            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in of_tasks]
-            if own:
-                optimizer.add_param_group({**group, "params": own, "lr": rate})
-        optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
-
     def _keep_on_device(self, used: set[str]) -> None:
         parameters = {task: list(self.adapters.task_parameters(task).values()) for task in self.adapters.tasks}
         optimizer = None if self.optimizer is None else unwrapped_optimizer(self.optimizer)
@@ -352,25 +400,24 @@ class MetaPeftTrainer(Trainer):
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
         write_info(folder, self._info())
-        save_run(folder, self._fingerprints(), self.config.to_dict())
+        save_run(folder, self._fingerprints(), self._options())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        check_run(Path(resume_from_checkpoint), self._fingerprints(), self.config.to_dict())
+        check_run(Path(resume_from_checkpoint), self._fingerprints(), self._options())
         self.adapters.load(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
-        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+        self.adapters.load(str(self.state.best_model_checkpoint))
+        self._is_best = True
 
     def _base_and_tasks(self) -> nn.Module:
         """The base as a plain model, whose spectra are its own whichever adapter is at work; parameters of tasks beside it."""
         view = self.adapters.base_view()
-        view.of_tasks = nn.ParameterList(
-            p for task in self.adapters.tasks for p in self.adapters.task_parameters(task).values()
-        )
+        view.of_tasks = nn.ParameterList(self._parameters_of_tasks())
         return view
 
-    def _info(self, *, is_best: bool = False) -> RetrainingInfo:
-        metric = str(self.args.metric_for_best_model)
+    def _info(self) -> RetrainingInfo:
+        is_best, metric = self._is_best, str(self.args.metric_for_best_model)
         return RetrainingInfo(
             method=str(self.config.method),
             tasks=self.adapters.tasks,
@@ -383,17 +430,21 @@ class MetaPeftTrainer(Trainer):
             metrics={metric: self.state.best_metric} if is_best and self.state.best_metric is not None else {},
         )
 
+    def _parameters_of_tasks(self) -> list[nn.Parameter]:
+        return [one for task in self.adapters.tasks for one in self.adapters.task_parameters(task).values()]
+
     def _fingerprints(self) -> dict[str, str]:
-        return {task: dataset_fingerprint(rows) for task, rows in self.train_dataset.tasks.items()}
+        if not self._rows_of_tasks:
+            with kept_randomness(self.args.device):
+                self._rows_of_tasks = {task: rows_fingerprint(rows) for task, rows in self.train_dataset.tasks.items()}
+        return self._rows_of_tasks
 
-
-def _with_means(by_task: Mapping[str, Mapping[str, float]], prefix: str) -> dict[str, float]:
-    """Return metrics by task, and the means of those that all tasks have."""
-    shared = set.intersection(*(set(metrics) for metrics in by_task.values()))
-    names = [name for name in next(iter(by_task.values())) if name in shared]
-    means = {name: sum(metrics[name] for metrics in by_task.values()) / len(by_task) for name in names}
-    return means | {
-        f"{prefix}_{task}{name.removeprefix(prefix)}": value
-        for task, metrics in by_task.items()
-        for name, value in metrics.items()
-    }
+    def _options(self) -> dict[str, Any]:
+        """What a run that is resumed must have in common with the one before."""
+        configs = self.adapters.model.peft_config if self.adapters.has_adapters else {}
+        return self.config.to_dict() | {
+            "seed": self.args.seed,
+            "data_seed": self.args.data_seed,
+            "rows of a task in a step": self._rows_of_a_part,
+            "peft_config": {task: config.to_dict() for task, config in configs.items()},
+        }

@@ -62,6 +62,9 @@ def test_a_head_that_is_asked_for_is_taken():
         ({"method": "reptile", "tasks_per_step": 3}, r"Reptile goes to one task in a step"),
         ({"inner_steps": 5}, r"inner_steps: these are steps of schedule 'alternating' or of method 'reptile'"),
         ({"inner_lr": 1e-4}, r"inner_lr: this is Reptile's, and the method is 'peft_ml'"),
+        ({"method": "standard", "adapter_lr": 1e-3}, r"adapter_lr: it is of adapters, and method 'standard' has none"),
+        ({"method": "reptile", "adapter_offload": "cpu"}, r"adapter_offload: it is of adapters"),
+        ({"method": "reptile", "task_weighting": "equal"}, r"task_weighting: Reptile goes the same way for each task"),
         ({"temperature": 2.0}, r"counts with sampling 'temperature' only"),
     ],
 )

@@ -127,7 +127,7 @@ class TestSteps:
             torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-4)
 
     def test_alternating_steps_move_adapters_first_and_then_the_base(self, tmp_path):
-        run = trainer(tmp_path, {"schedule": "alternating", "inner_steps": 2}, max_steps=3, save_strategy="no")
+        run = trainer(tmp_path, {"schedule": "alternating", "inner_steps": 2}, max_steps=3)
         watcher = Moves(run)
         run.add_callback(watcher)
 
@@ -139,6 +139,46 @@ class TestSteps:
         run = trainer(tmp_path, {"task_weighting": "equal"})
 
         assert run.factors == pytest.approx({"books": (10 / 3) / 5, "dvd": (10 / 3) / 3, "kitchen": (10 / 3) / 2})
+
+    @pytest.mark.parametrize(
+        ("options", "factors"),
+        [
+            ({"on_exhausted": "restart"}, {"books": 1.0, "dvd": 1.0, "kitchen": 1.0}),
+            ({"sampling": "uniform"}, {"books": 1.0, "dvd": 1.0, "kitchen": 1.0}),
+            ({"sampling": "proportional"}, {"books": 13 / 20, "dvd": 13 / 12, "kitchen": 13 / 7}),
+        ],
+    )
+    def test_tasks_that_are_drawn_alike_count_alike(self, tmp_path, options, factors):
+        assert trainer(tmp_path, {"task_weighting": "equal", **options}).factors == pytest.approx(factors)
+
+    def test_what_evaluation_draws_changes_nothing(self, tmp_path):
+        def probe(base):
+            torch.manual_seed(0)
+            return {"loss": float(torch.rand(()))}
+
+        states = []
+        for options in ({}, {"eval_strategy": "steps", "eval_steps": 2, "meta": {"eval_tasks": tasks(), "probe": probe}}):
+            run = trainer(tmp_path, **options)
+            run.train()
+            states.append(state_of(run.model))
+
+        one, other = states
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+    def test_a_loss_that_switches_adapters_off_moves_none_of_them(self, tmp_path):
+        def loss(model, batch):
+            with model.disable_adapter():
+                base = model(batch["x"])
+            return (model(batch["x"]) - base.detach() - batch["y"]).square().sum(dim=1).mean()
+
+        config = {"schedule": "alternating", "inner_steps": 1}
+        lone = lora(target_modules=["map"], task_type=None)
+        run = trainer(tmp_path, config, Regression(), lone, matrices(), meta={"loss_fn": loss}, max_steps=4)
+        watcher = Moves(run)
+        run.add_callback(watcher)
+        run.train()
+
+        assert [moved[1] for moved in watcher.moved] == [True, False, True, False]
 
     def test_adapters_have_their_own_learning_rate(self, tmp_path):
         run = trainer(tmp_path, {"adapter_lr": 0.0}, num_train_epochs=1)
@@ -285,7 +325,48 @@ class TestEvaluation:
 
         assert len(asked) == 3
         assert isinstance(asked[0], RetrainedBase)
+        assert [base.info.num_steps for base in asked] == [10, 20, 30]
         assert run.retrained().info.num_steps == 10  # the first epoch was the best
+        run.save_model(str(tmp_path / "best"))
+        assert RetrainedBase.load(tmp_path / "best").info == run.retrained().info
+
+    def test_workers_that_stay_have_the_rows_of_each_task(self, tmp_path):
+        data = tasks()
+        run = trainer(tmp_path, dataloader_num_workers=1, dataloader_persistent_workers=True, meta={"eval_tasks": data})
+        plain = trainer(tmp_path, meta={"eval_tasks": data}).evaluate()
+
+        for found in (run.evaluate(), run.evaluate(data)):
+            assert {name: found[name] for name in plain if "loss" in name} == pytest.approx(
+                {name: value for name, value in plain.items() if "loss" in name}
+            )
+
+    def test_each_task_is_predicted_with_its_own_adapter(self, tmp_path):
+        run = trainer(tmp_path, num_train_epochs=3)
+        run.train()
+        rows = samples(4)
+
+        found = run.predict({"books": rows, "dvd": rows})
+
+        run.adapters.activate("dvd")
+        run.model.eval()
+        alone = run.model(input_ids=torch.stack([row["input_ids"] for row in rows])).logits
+        torch.testing.assert_close(torch.tensor(found["dvd"].predictions), alone.detach())
+        assert not (found["books"].predictions == found["dvd"].predictions).all()
+        with pytest.raises(InputError, match="test_dataset: expected rows by task"):
+            run.predict(rows)
+
+    def test_metrics_that_would_share_a_name_are_refused(self, tmp_path):
+        data = tasks({"x": 8, "x_y": 8})
+        run = trainer(tmp_path, data=data, meta={"eval_tasks": data, "compute_metrics": lambda found: {"y_loss": 0.0}})
+
+        with pytest.raises(InputError, match="two metrics are called 'eval_x_y_loss'"):
+            run.evaluate()
+
+    def test_a_probe_must_return_metrics(self, tmp_path):
+        run = trainer(tmp_path, meta={"eval_tasks": tasks(), "probe": lambda base: 0.5})
+
+        with pytest.raises(InputError, match="probe: expected metrics by name, such as .* got float"):
+            run.evaluate()
 
     def test_unknown_tasks_cannot_be_evaluated(self, tmp_path):
         run = trainer(tmp_path)
@@ -302,7 +383,8 @@ class TestCheckpoints:
         [
             (None, lora(lora_dropout=0.2)),
             (None, ia3()),
-            ({"schedule": "alternating", "inner_steps": 2, "tasks_per_step": 2}, lora()),
+            ({"schedule": "alternating", "inner_steps": 1}, lora()),
+            ({"tasks_per_step": 2}, lora()),
             ({"sampling": "temperature", "temperature": 2.0}, lora()),
             ("standard", None),
             ("last_layer_ml", None),
@@ -349,6 +431,35 @@ class TestCheckpoints:
         with pytest.raises(ResultsError, match=message):
             trainer(tmp_path / "other", **changes).train(str(tmp_path / "checkpoint-10"))
 
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"seed": 7}, "began with seed = 42, and is to go on with 7"),
+            ({"per_device_train_batch_size": 2}, "began with rows of a task in a step = 4"),
+            ({"peft_config": lora(lora_alpha=3)}, "began with peft_config"),
+        ],
+    )
+    def test_a_run_with_other_arguments_does_not_go_on(self, tmp_path, options, message):
+        trainer(tmp_path, save_strategy="epoch").train()
+
+        with pytest.raises(ResultsError, match=message):
+            trainer(tmp_path / "other", **options).train(str(tmp_path / "checkpoint-10"))
+
+    def test_rows_that_are_drawn_can_be_saved_and_gone_on_with(self, tmp_path):
+        class Noisy(list):
+            def __getitem__(self, place):
+                row = super().__getitem__(place)
+                return row | {"input_ids": row["input_ids"].clamp(max=int(torch.randint(30, 40, ())))}
+
+        states = []
+        for options in ({}, {"save_strategy": "steps", "save_steps": 2}):
+            run = trainer(tmp_path, data={name: Noisy(rows) for name, rows in tasks().items()}, **options)
+            run.train()
+            states.append(state_of(run.model))
+
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+        trainer(tmp_path, data={name: Noisy(rows) for name, rows in tasks().items()}).train(str(tmp_path / "checkpoint-4"))
+
 
 class TestTempBalance:
     def test_the_base_is_balanced_by_its_own_spectra(self, tmp_path):
@@ -391,8 +502,8 @@ class TestFaults:
         [
             (samples(8), "tasks: expected rows by task, such as"),
             ({"books": samples(8)}, "at least 2, better 3 or more; got 1"),
-            ({"books": samples(8), "dvd": []}, "task 'dvd' has no rows"),
-            ({"books": samples(8), "dvd": iter(samples(8))}, "task 'dvd': its rows need a length and places"),
+            ({"books": samples(8), "dvd": []}, "tasks: 'dvd' has no rows"),
+            ({"books": samples(8), "dvd": iter(samples(8))}, "tasks: the rows of 'dvd' need a length and places"),
             ({"books": samples(8), "dvd.": samples(8)}, "'dvd.' cannot name an adapter"),
         ],
     )
@@ -407,6 +518,13 @@ class TestFaults:
             ({"eval_dataset": samples(8)}, "eval_dataset: pass eval_tasks="),
             ({"compute_loss_func": len}, "compute_loss_func: pass loss_fn="),
             ({"eval_tasks": {"music": samples(8)}}, "eval_tasks: 'music' is no task"),
+            ({"eval_tasks": samples(8)}, "eval_tasks: expected rows by task"),
+            ({"eval_tasks": {"books": []}}, "eval_tasks: 'books' has no rows"),
+            ({"optimizers": (object(), None)}, "optimizers: adapters are made here"),
+            ({"probe": 3}, "probe: expected a function, got int"),
+            ({"loss_fn": "mse"}, "loss_fn: expected a function, got str"),
+            ({"loss_fn": squared, "compute_metrics": len}, "compute_metrics with loss_fn"),
+            ({"compute_metric": len}, "unknown argument 'compute_metric'. Did you mean 'compute_metrics'"),
         ],
     )
     def test_what_a_plain_trainer_takes_is_pointed_elsewhere(self, tmp_path, meta, message):
@@ -418,6 +536,57 @@ class TestFaults:
             MetaPeftTrainer(bert(), lora(), tasks())
         with pytest.raises(InputError, match="peft_config: 'peft_ml' needs one"):
             MetaPeftTrainer(bert(), None, tasks(), arguments(tmp_path))
+
+    @pytest.mark.parametrize(
+        ("config", "options", "message"),
+        [
+            (None, {"eval_strategy": "epoch"}, "eval_strategy is 'epoch', and there are no eval_tasks"),
+            (None, {"dataloader_drop_last": True}, "dataloader_drop_last: short batches are trained on"),
+            (None, {"train_sampling_strategy": "group_by_length"}, "not by 'group_by_length'"),
+            (None, {"data_seed": -1}, "data_seed: expected a whole number of at least 0, got -1"),
+            ({"tasks_per_step": 4}, {}, "tasks_per_step is 4, and there are 3 tasks"),
+            ({"schedule": "alternating", "tasks_per_step": 1}, {}, "'alternating' takes all tasks in a step"),
+            (
+                {"task_weighting": "equal", "sampling": "uniform", "tasks_per_step": 2},
+                {},
+                "'equal' takes one task in a step, or all",
+            ),
+            ({"tempbalance": "recomended"}, {}, "Did you mean 'recommended'"),
+        ],
+    )
+    def test_options_that_do_not_go_together_are_refused_before_anything_is_changed(self, tmp_path, config, options, message):
+        model = bert()
+
+        with pytest.raises(InputError, match=message):
+            trainer(tmp_path, config, model, **options)
+        assert list(model.state_dict()) == list(bert().state_dict())
+
+    def test_a_model_and_its_loss_are_needed(self, tmp_path):
+        with pytest.raises(InputError, match="model: expected a module, got str"):
+            trainer(tmp_path, model="bert")
+        with pytest.raises(InputError, match="loss_fn: a Regression does not know its loss"):
+            trainer(tmp_path, model=Regression(), data=matrices())
+
+    def test_a_loss_by_row_is_refused(self, tmp_path):
+        loss = {"loss_fn": lambda model, batch: model(batch["x"]).sum(dim=1)}
+        run = trainer(tmp_path, None, Regression(), lora(target_modules=["map"], task_type=None), matrices(), meta=loss)
+
+        with pytest.raises(InputError, match="loss_fn: expected one number, the mean over the batch"):
+            run.train()
+
+    def test_a_run_in_which_the_base_would_never_move_is_refused(self, tmp_path):
+        run = trainer(tmp_path, {"schedule": "alternating"}, max_steps=10)
+
+        with pytest.raises(InputError, match="the base moves after 10 steps of the adapters, and the run has 10 in all"):
+            run.train()
+
+    def test_the_name_of_the_probe_is_taken(self, tmp_path):
+        with pytest.raises(InputError, match="a task is called 'probe'"):
+            trainer(tmp_path, data=tasks({"probe": 8, "dvd": 8}), meta={"probe": len})
+
+    def test_paths_are_no_rows(self, tmp_path):
+        with pytest.raises(InputError, match="tasks: 'books' is a path. Read the rows first"):
+            trainer(tmp_path, data={"books": "books.csv", "dvd": samples(4)})
 
     def test_a_batch_of_no_task_is_refused(self, tmp_path):
         run = trainer(tmp_path)
