@@ -40,6 +40,15 @@ def trainer(folder, config=None, model=None, peft_config=None, data=None, *, met
     )
 
 
+def distilbert():
+    """Its head is two modules, and the name of one ends as the other's."""
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+    torch.manual_seed(0)
+    sizes = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 24}
+    return DistilBertForSequenceClassification(DistilBertConfig(vocab_size=40, max_position_embeddings=16, **sizes))
+
+
 class Regression(nn.Module):
     """A matrix, as the theory has it."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def base_shift(
         was added to, the rows are compared that both have.
 
     Raises:
-        InputError: A number under 1, a pattern that matches nothing, or no matrix that both bases have.
+        InputError: A number under 1, a base that is none, a pattern that matches nothing, or no matrix that both bases have.
         SourceError: A base cannot be read, or the two have no weight in common.
 
     Example:
@@ -80,8 +80,11 @@ def base_shift(
         >>> shift.matrices[0].stable_rank, shift.matrices[0].energy
         (1.25, {1: 0.8, 2: 1.0, 3: 1.0, 4: 1.0})
     """
+    if top is not None and not isinstance(top, Iterable):
+        raise InputError(f"top: expected whole numbers, such as (1, 8), got {top!r}.")
     _check_counts(num_tasks=num_tasks, rank=rank, **{f"top[{place}]": count for place, count in enumerate(top or ())})
     chosen = _known_counts(num_tasks, rank) if top is None else tuple(sorted(set(top)))
+    _refuse_holders(pretrained=pretrained, retrained=retrained)
     pair = pair_models(pretrained, retrained)
     settings = resolve_settings("default", include=include, exclude=exclude)
     plan = plan_analysis(_changes(pair), settings)
@@ -110,6 +113,12 @@ def _check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
             raise InputError(f"{name}: expected a whole number of at least 1, got {count!r}.")
+
+
+def _refuse_holders(**bases: Any) -> None:
+    for name, base in bases.items():
+        if hasattr(getattr(base, "model", None), "named_modules") and not hasattr(base, "named_modules"):
+            raise InputError(f"{name}: a {type(base).__name__} holds a model. Give its .model.")
 
 
 def _known_counts(num_tasks: int | None, rank: int | None) -> tuple[int, ...]:

@@ -5,9 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from spectra.diagnose.base_shift import base_shift
 from spectra.errors import InputError, SourceError
+from spectra.training.meta_peft.retrained import RetrainedBase
 from tests.adapters import folders, state
 from tests.models import gpt2, heavy_tailed, llama, resnet, small_weights
 
@@ -267,14 +269,24 @@ def test_shares_are_asked_for_as_far_as_ranks_and_tasks_are_known():
         ({"rank": 2.0}, "rank: expected a whole number of at least 1, got 2.0"),
         ({"rank": True}, "rank: expected a whole number of at least 1, got True"),
         ({"top": [4, -1]}, "top.1.: expected a whole number of at least 1, got -1"),
+        ({"top": 8}, "top: expected whole numbers, such as .1, 8., got 8"),
+        ({"top": "8"}, "top.0.: expected a whole number of at least 1, got '8'"),
         ({"include": ["blocks.*"]}, "include pattern 'blocks.*' matches none of the 3 layers"),
         ({"exclude": "*"}, "leave no layer to analyse"),
     ],
-    ids=["tasks", "rank", "truth", "top", "include", "exclude"],
+    ids=["tasks", "rank", "truth", "top", "one top", "text", "include", "exclude"],
 )
 def test_arguments_that_cannot_be_used_are_refused(arguments, message):
     with pytest.raises(InputError, match=message.replace("*", ".")):
         base_shift(small_weights(1), small_weights(1), **arguments)
+
+
+def test_what_holds_a_model_is_told_from_one():
+    held = RetrainedBase(nn.Linear(2, 2), None)
+    with pytest.raises(InputError, match=r"retrained: a RetrainedBase holds a model\. Give its \.model"):
+        base_shift(nn.Linear(2, 2), held)
+    with pytest.raises(InputError, match=r"pretrained: a RetrainedBase holds a model"):
+        base_shift(held, nn.Linear(2, 2))
 
 
 def test_bases_without_a_matrix_in_common_are_refused():

@@ -21,6 +21,9 @@ _PROMPTS = ("PROMPT_TUNING", "PREFIX_TUNING")
 # Whose layers compute with a detached weight, or with another in its place.
 _FREEZING = ("HRA", "LN_TUNING")
 
+# Which train the base as if a part of the adapter were a constant that is computed from the base's own weights.
+_CONSTANT = {"DoRA": "the norm of the weights", "DEFT": "the weights that it projects"}
+
 # Methods that need what is not there.
 _OTHERWISE = {
     "POLY": "asks for the numbers of tasks beside each batch",
@@ -60,10 +63,12 @@ def checked_tasks(tasks: Sequence[str], model: nn.Module, prefix: str, heads: Se
         if not isinstance(task, str) or not _NAME.fullmatch(task):
             raise InputError(f"tasks: {task!r} cannot name an adapter. Use letters, digits, '_' and '-' only.")
         is_taken = task in _RESERVED | parts or hasattr(nn.ModuleDict, task)
-        if is_taken or task.endswith(tuple(heads)) or (prefix and (task in prefix or task.startswith(prefix))):
+        is_of_method = bool(prefix) and task in prefix
+        if is_taken or is_of_method or task.endswith(tuple(heads)) or (prefix and task.startswith(prefix)):
+            where = f"peft's own '{prefix}'" if is_of_method else "the name of a parameter"
             raise InputError(
-                f"tasks: '{task}' is also part of the name of a parameter, and peft could not tell them apart. Rename the "
-                f"task, for instance to 'task_{task}'."
+                f"tasks: '{task}' is also part of {where}, and peft could not tell them apart. Rename the task, for instance "
+                f"to 'task_{task}'."
             )
     return tuple(tasks)
 
@@ -74,7 +79,8 @@ def head_names(model: nn.Module, head: str, head_modules: Sequence[str] | None) 
     Args:
         model: Any.
         head: ``"per_task"``, ``"shared"`` or ``"none"``.
-        head_modules: Names of its modules. Default: ``score`` or ``classifier``, as for peft.
+        head_modules: Names of its modules. Default: ``score`` or ``classifier``, as for peft, which takes for part of it what
+            stands beside it and ends so, as does the ``pre_classifier`` of DistilBERT.
 
     Returns:
         The names; none for ``"none"``.
@@ -96,7 +102,8 @@ def head_names(model: nn.Module, head: str, head_modules: Sequence[str] | None) 
                 raise InputError(f"head_modules: the model has no module '{name}'.{did_you_mean(name, modules)}")
         return tuple(head_modules)
     known = imported("peft.utils.constants").SEQ_CLS_HEAD_NAMES
-    found = tuple(name for name, _ in model.named_children() if name in known)
+    beside = [name for name, _ in model.named_children()]
+    found = tuple(name for name in beside if name.endswith(tuple(one for one in known if one in beside)))
     if head == "per_task" and not found:
         raise InputError(
             f"head: a {type(model).__name__} has neither {' nor '.join(known)}. Name its output layer in "
@@ -123,9 +130,10 @@ def task_configs(peft_config: Any, tasks: Sequence[str], head: str, heads: Seque
     if peft_config is None:
         return {task: last_layer_config(heads) for task in tasks} if head == "per_task" else None
     by_task = peft_config if isinstance(peft_config, Mapping) else dict.fromkeys(tasks, peft_config)
-    _check_alike(by_task, tasks, imported("peft").PeftConfig)
+    _check_kinds(by_task, tasks, imported("peft").PeftConfig)
     for config in by_task.values():
         _check_method(config, head)
+    _check_same(by_task, tasks)
     return {task: fitted(by_task[task], head, heads) for task in tasks}
 
 
@@ -188,7 +196,7 @@ def peft_prefix(peft_config: Any) -> str:
     return imported("peft.mapping").PEFT_TYPE_TO_PREFIX_MAPPING.get(getattr(first, "peft_type", None)) or ""
 
 
-def _check_alike(by_task: Mapping[str, Any], tasks: Sequence[str], kind: type) -> None:
+def _check_kinds(by_task: Mapping[str, Any], tasks: Sequence[str], kind: type) -> None:
     missing, unknown = [task for task in tasks if task not in by_task], [name for name in by_task if name not in tasks]
     if missing or unknown:
         problem = f"none for task '{missing[0]}'" if missing else f"'{unknown[0]}' is no task"
@@ -198,9 +206,12 @@ def _check_alike(by_task: Mapping[str, Any], tasks: Sequence[str], kind: type) -
             raise InputError(
                 f"peft_config: a {type(config).__name__} is no configuration of peft. Give a LoraConfig, for example."
             )
+
+
+def _check_same(by_task: Mapping[str, Any], tasks: Sequence[str]) -> None:
     first = by_task[tasks[0]]
     for task in tasks[1:]:
-        for name in ("peft_type", "target_modules"):
+        for name in ("peft_type", "target_modules", "exclude_modules", "modules_to_save", "task_type"):
             ours, others = _plain(getattr(by_task[task], name, None)), _plain(getattr(first, name, None))
             if ours != others:
                 raise InputError(
@@ -213,6 +224,12 @@ def _check_method(config: Any, head: str) -> None:
     method = str(getattr(config.peft_type, "value", config.peft_type))
     if method in _FREEZING:
         raise InputError(f"peft_config: under {method} the weights that are adapted get no gradient. Choose LoRA, for example.")
+    detaching = "DoRA" if getattr(config, "use_dora", False) else method
+    if detaching in _CONSTANT:
+        raise InputError(
+            f"peft_config: under {detaching} the base would get a wrong gradient, as peft takes {_CONSTANT[detaching]} for a "
+            "constant. Choose plain LoRA, for example; for adapting, where the base stays as it is, it can be used."
+        )
     if method in _OTHERWISE:
         raise InputError(f"peft_config: {method} {_OTHERWISE[method]}. Choose LoRA, for example.")
     if config.is_prompt_learning and (method not in _PROMPTS or getattr(config, "prefix_projection", False)):
@@ -222,6 +239,8 @@ def _check_method(config: Any, head: str) -> None:
         )
     if config.is_prompt_learning and config.task_type in _WITH_HEADS and head != "per_task":
         raise InputError(f"peft_config: with {method} peft gives every task a head of its own. Choose head='per_task'.")
+    if getattr(config, "kasa_config", None) is not None:
+        raise InputError("peft_config: kasa_config cuts singular values off the base, which all tasks share. Leave it out.")
     start = getattr(config, "init_lora_weights", None)
     if isinstance(start, str) and start.lower().startswith(_CHANGING_BASE):
         raise InputError(

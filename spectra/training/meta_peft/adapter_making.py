@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,9 @@ from torch import nn
 from spectra.errors import InputError
 from spectra.training.dcs.randomness import kept_randomness
 from spectra.training.libraries import imported, quiet
+
+# What peft puts into the names of modules below one that every task has a copy of.
+_OF_WRAPPER = re.compile(r"\.modules_to_save\.[^.]+")
 
 
 def refuse_adapted(model: nn.Module) -> None:
@@ -49,20 +53,23 @@ def refuse_quantized(model: nn.Module) -> None:
         raise InputError(f"the model is quantized ({where}), and cannot be retrained. Load it in float32 or bfloat16.")
 
 
-def rehearsed(empty: nn.Module, configs: Mapping[str, Any]) -> None:
+def rehearsed(empty: nn.Module, configs: Mapping[str, Any], heads: Sequence[str]) -> None:
     """Put adapters around an outline, to see whether that can be done.
 
     Args:
         empty: Of the base; it is not changed.
         configs: By task; they are not changed.
+        heads: Modules of the head that every task gets.
 
     Raises:
-        InputError: peft refuses, a rank is larger than a matrix has, or the base could not be trained below the adapters.
+        InputError: peft refuses, a rank is larger than a matrix has, the head would be another, or the base could not be
+            trained below the adapters.
     """
     with refusals(empty), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what there is to warn of is said when it is done
         adapted, _ = with_adapters(copy.deepcopy(empty), copy.deepcopy(dict(configs)), seed=0, is_empty=True)
     check_ranks(adapted)
+    check_heads(adapted, heads)
     _check_gradients(adapted)
 
 
@@ -141,6 +148,32 @@ def check_ranks(adapted: nn.Module) -> None:
             raise InputError(
                 f"peft_config: rank {rank} for '{path}', which is {rows} x {columns} and has {min(rows, columns)} at most. "
                 "Choose a smaller rank."
+            )
+
+
+def check_heads(adapted: Any, heads: Sequence[str]) -> None:
+    """Check that the head of a task is what was said: peft adds modules whose names end in the same way.
+
+    Args:
+        adapted: Of peft.
+        heads: Modules of the head that an adapter brings.
+
+    Raises:
+        InputError: It brings others.
+    """
+    if not heads:
+        return
+    wrapper = imported("peft.utils").ModulesToSaveWrapper
+    ends = {*heads, *imported("peft.utils.constants").SEQ_CLS_HEAD_NAMES}
+    config = next(iter(adapted.peft_config.values()))
+    of_user = tuple(set(config.modules_to_save) - ends)  # as peft finds them
+    for path, module in adapted.get_base_model().named_modules():
+        if isinstance(module, wrapper) and path not in heads and path.endswith(tuple(ends)) and not path.endswith(of_user):
+            name = _OF_WRAPPER.sub("", path)
+            raise InputError(
+                f"head_modules: peft would give every task its own '{name}', too, beside {', '.join(heads)}. It compares the "
+                "ends of names, and adds what it calls a head. Name all of these, of nested ones the inner, or rename one in "
+                "the model."
             )
 
 

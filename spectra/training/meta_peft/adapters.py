@@ -34,7 +34,7 @@ class TaskAdapters:
         head: Whose the output layer is. ``"per_task"``: each task has its own, which starts as a copy of the model's.
             ``"shared"``: there is one, trained with the base. ``"none"``: it is like any other layer of the base, so that
             peft's ``"all-linear"`` adapts it, too.
-        head_modules: Names of the modules of the head. Default: ``score`` or ``classifier``, as for peft.
+        head_modules: Names of the modules of the head. Default: ``score`` or ``classifier``, as for peft, with what ends so.
         base_trainable: Searched in the original names of the base's parameters: those in which it is found are trained, beside
             a shared head. Default: all. What has ``requires_grad`` off stays off.
         seed: Of the first values of adapters, which differ by task and do not depend on the other tasks.
@@ -76,7 +76,7 @@ class TaskAdapters:
         self.outline = outline(model)
         trained = _trained(model, base_trainable, self.head_modules if head == "shared" else ())
         if configs:
-            rehearsed(self.outline, configs)
+            rehearsed(self.outline, configs, own_heads)
 
         self.active: str | None = None
         self._flags: tuple[str, bool, bool] | None = None

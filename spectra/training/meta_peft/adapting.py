@@ -9,17 +9,25 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import PretrainedConfig, Trainer, TrainingArguments
 
 from spectra.errors import InputError, SpectraWarning, did_you_mean
+from spectra.training.libraries import imported
 from spectra.training.meta_peft.adapter_configs import fitted, head_names, last_layer_config
-from spectra.training.meta_peft.adapter_making import check_ranks, largest_ranks, refusals, refuse_adapted, with_adapters
+from spectra.training.meta_peft.adapter_making import (
+    check_heads,
+    check_ranks,
+    largest_ranks,
+    refusals,
+    refuse_adapted,
+    with_adapters,
+)
 from spectra.training.meta_peft.base_weights import fresh_head, from_folder, with_labels
 from spectra.training.meta_peft.retraining_info import INFO, Retrained, RetrainingInfo, read_info
 
@@ -67,11 +75,14 @@ def adaptation_trainer(
         The trainer. Its model is a ``PeftModel``, which counts what is trained: ``get_nb_trainable_parameters()``.
 
     Raises:
-        InputError: Options that cannot be together, or a configuration that does not fit the model.
+        InputError: Arguments of another kind, options that cannot be together, or a configuration that does not fit the model.
     """
+    _check_arguments(dataset, peft_config, args, loss_fn, num_labels)
     if loss_fn is not None and compute_metrics is not None:
         raise InputError("compute_metrics with loss_fn: a loss gives no predictions to measure. Leave one of them out.")
     model, info = _copied(base)
+    if loss_fn is None and not isinstance(getattr(model, "config", None), PretrainedConfig):
+        raise InputError(f"loss_fn: a {type(model).__name__} does not know its loss. Give a function of model and batch.")
     refuse_adapted(model)
     heads = _heads(model, info, head, head_modules)
     if num_labels is not None:
@@ -127,7 +138,7 @@ def adapt(
 
 
 class _Adaptation(Trainer):
-    """transformers' trainer, which can ask a function of model and batch for the loss."""
+    """transformers' trainer, which can ask a function of model and batch for the loss, and leaves the base as it is."""
 
     def __init__(
         self, model: nn.Module, args: TrainingArguments, *, loss_fn: Callable[[nn.Module, Any], Tensor] | None, **options: Any
@@ -139,9 +150,12 @@ class _Adaptation(Trainer):
         super().__init__(model, args, **options)
         if loss_fn is not None:
             self.model_accepts_loss_kwargs = False  # a mean of each batch, so that the trainer divides by their number
+        self._fixed = _with_statistics_of_the_base(model)
 
     def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """Return the loss of a batch."""
+        for module in self._fixed:  # here, because the trainer puts all into training mode before every batch
+            module.eval()
         if self.loss_fn is None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss = self.loss_fn(model, inputs)
@@ -153,6 +167,45 @@ class _Adaptation(Trainer):
             return super().prediction_step(model, inputs, *arguments, **options)
         with torch.no_grad(), self.compute_loss_context_manager():
             return self.loss_fn(model, self._prepare_inputs(inputs)).detach(), None, None
+
+
+def _with_statistics_of_the_base(model: nn.Module) -> list[nn.Module]:
+    """Find the layers, such as batch norm, whose running statistics would move, and are in no file of an adapter."""
+    heads = [one for one in model.modules() if isinstance(one, imported("peft.utils").ModulesToSaveWrapper)]
+    trained = {id(part) for head in heads for part in head.modules_to_save.modules()}
+    return [
+        module
+        for module in model.modules()
+        if id(module) not in trained and any(name == "running_mean" for name, _ in module.named_buffers(recurse=False))
+    ]
+
+
+def _check_arguments(dataset: Any, peft_config: Any, args: Any, loss_fn: Any, num_labels: Any) -> None:
+    def kind(one: Any) -> str:
+        return type(one).__name__
+
+    is_config = peft_config is None or isinstance(peft_config, imported("peft").PeftConfig)
+    is_path = isinstance(dataset, str | os.PathLike)
+    are_rows = not isinstance(dataset, Mapping) and (hasattr(dataset, "__getitem__") or hasattr(dataset, "__iter__"))
+    are_labels = num_labels is None or (isinstance(num_labels, int) and num_labels >= 1)
+    faults = [
+        (not isinstance(args, TrainingArguments), f"args: expected TrainingArguments, got {kind(args)}."),
+        (not is_config, f"peft_config: expected one of peft, such as LoraConfig(r=8), or None, got {kind(peft_config)}."),
+        (is_path, f"dataset: '{dataset}' is a path. Read the rows first."),
+        (
+            not is_path and not are_rows,
+            f"dataset: expected the rows of a task, got {kind(dataset)}. Give those of one, as in tasks[name].",
+        ),
+        (are_rows and hasattr(dataset, "__len__") and not len(dataset), "dataset: there are no rows. Give some."),
+        (not are_labels, f"num_labels: expected a whole number of at least 1, got {num_labels!r}."),
+        (
+            loss_fn is not None and not callable(loss_fn),
+            f"loss_fn: expected a function of model and batch, got {kind(loss_fn)}.",
+        ),
+    ]
+    found = [fault for is_there, fault in faults if is_there]
+    if found:
+        raise InputError(" ".join(found))
 
 
 def _copied(base: Any) -> tuple[nn.Module, RetrainingInfo | None]:
@@ -201,4 +254,5 @@ def _adapted(model: nn.Module, peft_config: Any, heads: Sequence[str], seed: int
     with refusals(model):
         adapted, _ = with_adapters(model, {_ADAPTER: config}, seed=seed)
     check_ranks(adapted)
+    check_heads(adapted, heads)
     return adapted

@@ -108,11 +108,13 @@ def from_folder(folder: Path, kind: type | None = None) -> nn.Module:
         The model.
 
     Raises:
-        InputError: It is not a model of transformers.
+        InputError: There is no folder, or no model of transformers in it.
         ResultsError: It is damaged, or of another class.
         MemoryError: As it is.
     """
     transformers = imported("transformers")
+    if not folder.is_dir():
+        raise InputError(f"base: there is no folder '{folder}'. Give one that holds a model; from a hub, load it first.")
     if not (folder / "config.json").is_file():
         raise InputError(f"'{folder}' holds no model of transformers (no config.json). Give the module itself, as model=.")
     try:
@@ -170,6 +172,7 @@ def with_labels(model: nn.Module, head_modules: Sequence[str], num_labels: int) 
         )
     whole: Any = model
     whole.config.num_labels = whole.num_labels = num_labels
+    whole.config.problem_type = None  # which transformers writes down at the first labels it sees
     first = next(whole.parameters())
     with kept_randomness(first.device), quiet(), torch.device("meta"):
         other = type(whole)(copy.deepcopy(whole.config))

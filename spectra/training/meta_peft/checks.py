@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 from transformers import PretrainedConfig, Trainer, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
 from spectra.errors import InputError, did_you_mean
 from spectra.training.meta_peft.config import MetaPeftConfig, Method, Offload, Schedule, TaskWeighting
@@ -102,8 +103,9 @@ def refuse_arguments(
         raise InputError(f"loss_fn: a {type(model).__name__} does not know its loss. Give a function of model and batch.")
     if loss_fn is not None and options.get("compute_metrics") is not None:
         raise InputError("compute_metrics with loss_fn: a loss gives no predictions to measure. Leave one of them out.")
-    if args.eval_strategy != "no" and not eval_tasks:
-        raise InputError(f"eval_strategy is '{args.eval_strategy.value}', and there are no eval_tasks. Give rows by task.")
+    when = IntervalStrategy(args.eval_strategy)
+    if when != IntervalStrategy.NO and not eval_tasks:
+        raise InputError(f"eval_strategy is '{when.value}', and there are no eval_tasks. Give rows by task.")
     if probe is not None and "probe" in tasks:
         raise InputError("a task is called 'probe', as the metrics of the probe are. Rename it.")
     _refuse_counted_for_nothing(args)

@@ -71,7 +71,9 @@ class StepSampler:
     """The steps of an epoch, each a list of parts of different tasks; a ``batch_sampler`` for a ``DataLoader``.
 
     What comes depends on the arguments and the number of the epoch alone: it is the same on all processes (each takes its own
-    rows of every part), and the same again when a run is resumed in the middle of an epoch.
+    rows of every part), and the same again when a run is resumed in the middle of an epoch. All epochs are as long: where the
+    number of steps depends on which tasks are drawn together (several in a step, and dropped when they are exhausted), they
+    are drawn once for all epochs, and rows anew in each.
 
     Args:
         sizes: Number of rows of each task.
@@ -132,7 +134,7 @@ class StepSampler:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Count the steps of this epoch."""
+        """Count the steps of an epoch."""
         return sum(1 for _ in self._tasks())
 
     def __iter__(self) -> Iterator[list[Part]]:
@@ -200,7 +202,8 @@ class StepSampler:
         also where weights are so different that some would be zero as probabilities.
         """
         scores = np.array([self._log_weight(size) for size in self.sizes])
-        generator = np.random.default_rng((self.seed, self.epoch, 0, 0))
+        has_one_order = self.on_exhausted is Exhausted.DROP and self.tasks_per_step > 1
+        generator = np.random.default_rng((self.seed, 0 if has_one_order else self.epoch, 0, 0))
 
         def choose(left: Sequence[int]) -> tuple[int, ...]:
             noisy = scores + generator.gumbel(size=len(scores))

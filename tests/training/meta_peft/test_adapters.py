@@ -20,6 +20,7 @@ from spectra.training.libraries import quiet
 from spectra.training.meta_peft.adapters import TaskAdapters
 from spectra.training.meta_peft.outlines import filled
 from tests.dcs_runs import bert, gpt2, samples
+from tests.meta_peft_runs import distilbert
 
 TASKS = ("cola", "rte", "wnli")
 
@@ -194,6 +195,16 @@ class TestStart:
         adapters = of_bert(lora(target_modules="all-linear", exclude_modules=excluded), head="shared")
 
         assert not any("key" in name or "classifier" in name for name in adapters.task_parameters("rte"))
+
+    @pytest.mark.parametrize("head", ["per_task", "shared"])
+    def test_the_head_is_all_that_peft_copies_for_it(self, head):
+        adapters = TaskAdapters(distilbert(), lora(target_modules="all-linear"), TASKS, head=head)
+
+        assert adapters.head_modules == ("pre_classifier", "classifier")
+        owned = adapters.task_parameters("rte") if head == "per_task" else adapters.base_parameters()
+        names = {name for name in owned if "classifier" in name}
+        assert len(names) == 4
+        assert not any("lora" in name for name in names)
 
     def test_modules_of_the_users_come_beside_the_head(self):
         adapters = of_bert(lora(modules_to_save=["pooler"]))
@@ -455,7 +466,8 @@ class TestRefusals:
             (["default"], "'default' is also part of the name of a parameter.*'task_default'"),
             (["query"], "'query' is also part of the name"),
             (["0"], "'0' is also part of the name"),
-            (["lora"], "'lora' is also part of the name"),
+            (["lora"], "'lora' is also part of peft's own 'lora_'"),
+            (["a"], "'a' is also part of peft's own 'lora_', .*'task_a'"),
             (["lora_A"], "'lora_A' is also part of the name"),
             (["keys"], "'keys' is also part of the name"),
             (["my_classifier"], "'my_classifier' is also part of the name"),
@@ -469,6 +481,17 @@ class TestRefusals:
 
     def test_a_head_that_is_not_there(self):
         self.refuse("the model has no module 'clasifier'. Did you mean 'classifier'", lora(), head_modules=["clasifier"])
+
+    def test_a_head_whose_name_ends_that_of_another_module(self):
+        self.refuse(
+            "head_modules: peft would give every task its own 'pre_classifier', too.*It compares the ends of names",
+            lora(target_modules=["q_lin"]),
+            distilbert(),
+            head_modules=["classifier"],
+        )
+        model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 2)))
+        self.refuse(r"its own '2\.2', too", LoraConfig(r=2, target_modules=["0"]), model, head_modules=["2"])
+        self.refuse("its own 'classifier', too", lora(), head_modules=["bert.pooler"])
 
     def test_a_model_without_a_head(self):
         self.refuse(
@@ -506,10 +529,23 @@ class TestRefusals:
     def test_starts_that_change_the_base(self, start):
         self.refuse(f"init_lora_weights '{start}' subtracts the adapter from the base", lora(init_lora_weights=start))
 
+    def test_an_adapter_that_cuts_the_base(self):
+        from peft.tuners.lora.config import KasaConfig
+
+        self.refuse("kasa_config cuts singular values off the base", lora(kasa_config=KasaConfig()))
+
     def test_methods_that_leave_the_base_without_gradients(self):
         self.refuse(
             "under LN_TUNING the weights that are adapted get no gradient", LNTuningConfig(target_modules=["LayerNorm"])
         )
+
+    def test_methods_that_give_the_base_a_wrong_gradient(self):
+        from peft import DeftConfig
+
+        match = "under {} the base would get a wrong gradient, as peft takes .* for a constant"
+        self.refuse(match.format("DoRA"), lora(use_dora=True))
+        self.refuse(match.format("DoRA"), {"cola": lora(), "rte": lora(use_dora=True), "wnli": lora()})
+        self.refuse(match.format("DEFT"), DeftConfig(target_modules=["query"]))
 
     def test_methods_that_need_what_is_not_there(self):
         from peft import PolyConfig, ShiraConfig
@@ -545,6 +581,18 @@ class TestRefusals:
         self.refuse(
             "target_modules is key for task 'rte' and query, value for 'cola'", {"cola": lora(), "rte": other, "wnli": lora()}
         )
+
+    @pytest.mark.parametrize(
+        ("changes", "match"),
+        [
+            ({"modules_to_save": ["pooler"]}, "modules_to_save is pooler for task 'rte' and None for 'cola'"),
+            ({"exclude_modules": ["key"]}, "exclude_modules is key for task 'rte' and None for 'cola'"),
+            ({"task_type": None}, "task_type is None for task 'rte' and SEQ_CLS for 'cola'"),
+        ],
+        ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+    )
+    def test_tasks_that_differ_in_more_than_rank(self, changes, match):
+        self.refuse(match, {"cola": lora(), "rte": lora(**changes), "wnli": lora()})
 
     def test_a_model_with_an_adapter(self):
         with quiet():

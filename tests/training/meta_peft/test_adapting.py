@@ -10,6 +10,7 @@ from spectra.training.libraries import quiet
 from spectra.training.meta_peft.adapting import adapt, adaptation_trainer
 from spectra.training.meta_peft.retrained import RetrainedBase, RetrainingInfo
 from tests.dcs_runs import arguments, bert, samples
+from tests.meta_peft_runs import distilbert
 
 ROWS = torch.stack([row["input_ids"] for row in samples(4)])
 
@@ -62,6 +63,17 @@ def squared(model, batch):
     return (model(batch["x"]) - batch["y"]).square().mean()
 
 
+def images():
+    """With batch norm in the base, and in the head."""
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 2))
+    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), head)
+
+
+def classes(model, batch):
+    return nn.functional.cross_entropy(model(batch["x"]), batch["y"])
+
+
 class TestWhatIsTrained:
     @pytest.mark.parametrize("config", [lora, ia3, prompts, lambda: None])
     def test_the_base_does_not_move_and_adapter_and_head_do(self, tmp_path, config):
@@ -102,6 +114,29 @@ class TestWhatIsTrained:
 
         assert not any("classifier" in name for name in trained(trainer.model))
 
+    def test_dora_is_a_way_to_adapt(self, tmp_path):
+        model = adapted(base(), lora(use_dora=True), tmp_path)
+
+        assert any("magnitude" in name for name in trained(model))
+
+    @pytest.mark.parametrize("config", [lambda: LoraConfig(r=2, target_modules=["0"]), lambda: None], ids=["lora", "head"])
+    def test_running_statistics_of_the_base_stay_and_those_of_the_head_move(self, tmp_path, config):
+        source = images()
+        before = {key: one.clone() for key, one in source.state_dict().items()}
+        generator = torch.Generator().manual_seed(0)
+        rows = [{"x": 3 * torch.randn(2, 4, 4, generator=generator) + 1, "y": torch.tensor(n % 2)} for n in range(8)]
+
+        model = adapt(source, rows, config(), arguments(tmp_path), loss_fn=classes, head_modules=["3"])
+
+        after = model.get_base_model()
+        assert all(torch.equal(one, before[f"1.{key}"]) for key, one in after[1].state_dict().items())
+        assert not torch.equal(after[3].get_submodule("modules_to_save.default.1").running_mean, before["3.1.running_mean"])
+        model.save_pretrained(tmp_path / "adapter")
+        x = torch.stack([row["x"] for row in rows])
+        with quiet():
+            again = PeftModel.from_pretrained(source, tmp_path / "adapter").eval()
+        assert torch.equal(again(x), model(x))
+
     def test_a_module_without_a_head_is_adapted_without_one(self, tmp_path):
         trainer = adaptation_trainer(
             Line(), lines(), LoraConfig(r=1, target_modules=["map"]), arguments(tmp_path), loss_fn=squared
@@ -121,6 +156,16 @@ class TestStart:
         assert torch.equal(head(), head(head="fresh"))
         assert not torch.equal(head(), head(head="keep"))
         assert not torch.equal(head(), head(seed=4))
+
+    def test_a_head_of_two_modules_is_drawn_anew_and_trained_whole(self, tmp_path):
+        source = distilbert()
+        trainer = made(source, lora(target_modules=["q_lin"]), tmp_path)
+
+        of_head = {name for name in trained(trainer.model) if "classifier" in name}
+        assert {name.split(".")[2] for name in of_head} == {"pre_classifier", "classifier"}
+        model = trainer.model.get_base_model()
+        for name in ("pre_classifier", "classifier"):
+            assert not torch.equal(model.get_submodule(name).weight, source.get_submodule(name).weight)
 
     def test_an_adapter_starts_from_the_seed(self, tmp_path):
         def start(seed):
@@ -261,15 +306,53 @@ class TestRefusals:
         with pytest.raises(InputError, match=match):
             made(base() if source is None else source, config, folder, **options)
 
+    @pytest.mark.parametrize(
+        ("given", "match"),
+        [
+            ({"args": None}, "args: expected TrainingArguments, got NoneType"),
+            ({"args": {"seed": 1}}, "args: expected TrainingArguments, got dict"),
+            ({"peft_config": "lora"}, "peft_config: expected one of peft, such as LoraConfig.r=8., or None, got str"),
+            ({"peft_config": {"cola": lora()}}, "peft_config: expected one of peft.*got dict"),
+            ({"dataset": []}, "dataset: there are no rows"),
+            ({"dataset": None}, "dataset: expected the rows of a task, got NoneType"),
+            (
+                {"dataset": {"cola": samples(2)}},
+                "dataset: expected the rows of a task, got dict. Give those of one",
+            ),
+            ({"dataset": "rows.tsv"}, "dataset: 'rows.tsv' is a path. Read the rows first"),
+            ({"num_labels": 0}, "num_labels: expected a whole number of at least 1, got 0"),
+            ({"num_labels": 2.0}, "num_labels: expected a whole number of at least 1, got 2.0"),
+            ({"loss_fn": "mse"}, "loss_fn: expected a function of model and batch, got str"),
+            ({"base": None}, "base: a NoneType cannot be adapted"),
+            ({"base": "no/such/folder"}, "base: there is no folder 'no/such/folder'"),
+        ],
+        ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+    )
+    def test_arguments_of_another_kind(self, tmp_path, given, match):
+        usual = {"base": base(), "dataset": samples(2), "peft_config": lora(), "args": arguments(tmp_path)}
+        with pytest.raises(InputError, match=match):
+            adaptation_trainer(**(usual | given))
+
+    def test_all_faults_are_named_at_once(self):
+        with pytest.raises(InputError, match="^args: .* dataset: .* num_labels: "):
+            adaptation_trainer(base(), [], lora(), None, num_labels=0)
+
+    def test_a_module_that_does_not_know_its_loss(self, tmp_path):
+        self.refuse("loss_fn: a Line does not know its loss", tmp_path, Line(), LoraConfig(target_modules=["map"]))
+
+    def test_a_head_whose_name_ends_that_of_another_module(self, tmp_path):
+        config = lora(target_modules=["q_lin"])
+        match = "peft would give every task its own 'pre_classifier', too"
+        self.refuse(match, tmp_path, distilbert(), config, head_modules=["classifier"])
+
     def test_heads_that_cannot_be(self, tmp_path):
         self.refuse(r"unknown head 'frech'. Did you mean 'fresh'\?", tmp_path, config=lora(), head="frech")
         self.refuse("the model has no module 'score'", tmp_path, config=lora(), head_modules=["score"])
-        self.refuse(
-            "a Line has neither score nor classifier", tmp_path, Line(), LoraConfig(target_modules=["map"]), head="fresh"
-        )
+        match, config = "a Line has neither score nor classifier", LoraConfig(target_modules=["map"])
+        self.refuse(match, tmp_path, Line(), config, head="fresh", loss_fn=squared)
 
     def test_nothing_to_train(self, tmp_path):
-        self.refuse("nothing to train", tmp_path, Line())
+        self.refuse("nothing to train", tmp_path, Line(), loss_fn=squared)
         self.refuse("nothing to train", tmp_path, head="none")
 
     def test_labels_without_a_fresh_head(self, tmp_path):
@@ -282,7 +365,7 @@ class TestRefusals:
 
     def test_what_is_no_base(self, tmp_path):
         self.refuse("a int cannot be adapted", tmp_path, 3, lora())
-        self.refuse("holds no model of transformers", tmp_path, tmp_path / "none", lora())
+        self.refuse("holds no model of transformers", tmp_path, tmp_path, lora())
         with quiet():
             model = get_peft_model(bert(), lora())
         self.refuse("the model has an adapter already", tmp_path, model, lora())

@@ -212,6 +212,17 @@ class TestWithLabels:
         assert all(torch.equal(model.state_dict()[key], rest[key]) for key in rest)
         assert all(bool(one.isfinite().all()) for one in model.parameters())
 
+    def test_the_kind_of_problem_is_asked_of_the_new_labels(self):
+        model = bert()
+        ids = torch.arange(6)[None]
+        assert model(input_ids=ids, labels=torch.tensor([1])).loss > 0  # writes down that labels are classes
+
+        with_labels(model, ["classifier"], 1)
+        fresh_head(model, ["classifier"], seed=0)
+
+        assert model(input_ids=ids, labels=torch.tensor([0.5])).loss > 0
+        assert model.config.problem_type == "regression"
+
     def test_the_dtype_stays(self):
         model = bert().to(torch.bfloat16)
 

@@ -152,14 +152,28 @@ def test_one_task_a_step_that_drops_has_as_many_steps_as_batches_whatever_is_dra
     assert {len(list(StepSampler([7, 2], 2, sampling="uniform", on_exhausted="drop", seed=seed))) for seed in range(9)} == {5}
 
 
-def test_the_length_is_that_of_the_epoch_where_it_depends_on_the_draws():
-    sampler = StepSampler([4, 1, 1], 1, tasks_per_step=2, sampling="uniform", on_exhausted="drop")
-    lengths = set()
-    for epoch in range(20):
-        sampler.set_epoch(epoch)
-        lengths.add(len(sampler))
-        assert len(sampler) == len(list(sampler))
-    assert lengths == {4, 5}
+@given(given=arguments(), epoch=st.integers(1, 5))
+@settings(deadline=None)
+def test_all_epochs_are_as_long(given, epoch):
+    sampler = StepSampler(**given | {"batch_size": 1})
+    first = len(sampler)
+    assert len(of_epoch(sampler, epoch)) == len(sampler) == first
+
+
+def test_where_the_length_depends_on_the_draws_epochs_share_tasks_and_not_rows():
+    def steps(seed, epoch):
+        return of_epoch(StepSampler([8, 3, 3], 1, tasks_per_step=2, sampling="uniform", on_exhausted="drop", seed=seed), epoch)
+
+    of_seeds = [[steps(seed, epoch) for epoch in range(3)] for seed in range(9)]
+    for first, second, third in of_seeds:
+        assert tasks_of(first) == tasks_of(second) == tasks_of(third)
+        assert first != second != third != first
+    assert len({len(first) for first, _, _ in of_seeds}) > 1
+
+
+def test_one_task_a_step_is_drawn_anew_in_every_epoch():
+    sampler = StepSampler([9, 9], 1, sampling="uniform", on_exhausted="drop")
+    assert tasks_of(of_epoch(sampler, 0)) != tasks_of(of_epoch(sampler, 1))
 
 
 def test_a_loader_takes_steps_as_batches():
