@@ -18,7 +18,6 @@ rank. It is a diagnostic, no verdict. Between two bases retrained from one, that
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import statistics
@@ -29,9 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from spectra.errors import MissingPackageError, ResultsError
 from spectra.results.records import LayerStatus, SkippedTensor
-from spectra.results.versioned_json import read_versioned
+from spectra.results.versioned_json import read_versioned, write_json
 from spectra.results.weight_rounds import plain_json
-from spectra.results.writing import made, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,11 +239,7 @@ class BaseShift:
         Raises:
             ResultsError: The file exists, or cannot be written.
         """
-        file = Path(path).expanduser()
-        if file.exists() and not force:
-            raise ResultsError(f"'{file}' exists. Choose another name, or pass force=True.")
-        made(file.parent)
-        write_whole(file, (json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        write_json(path, self.to_dict(), force=force)
 
     def __str__(self) -> str:
         first = (

@@ -7,20 +7,17 @@ write itself, and that rewritten responses are closer. Their code compares the o
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import MissingPackageError
 from spectra.results.mean_interval import LEVEL, NUM_DRAWS
 from spectra.results.shift_summary import SampleShift, ShiftSummary, read_fields
-from spectra.results.versioned_json import read_versioned
+from spectra.results.versioned_json import read_versioned, write_json
 from spectra.results.weight_rounds import plain_json
 from spectra.results.words import counted
-from spectra.results.writing import made, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,10 +138,7 @@ class DataShift:
         Raises:
             ResultsError: It cannot be written.
         """
-        file = Path(path).expanduser()
-        made(file.parent)
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        write_whole(file, text.encode())
+        write_json(path, self.to_dict())
 
     def __str__(self) -> str:
         whole = self.overall

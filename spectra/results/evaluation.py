@@ -7,22 +7,20 @@ judged by GPT-4 and knowledge tested by lm-evaluation-harness.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import InputError, MissingPackageError
 from spectra.results.answer_records import TOO_LONG, AnswerRecord
 from spectra.results.mean_interval import LEVEL
 from spectra.results.scores import Mean, Proportion
+from spectra.results.versioned_json import write_json
 from spectra.results.weight_rounds import plain_json
 from spectra.results.words import counted
-from spectra.results.writing import made, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,10 +181,7 @@ class Evaluation:
         Raises:
             ResultsError: It cannot be written.
         """
-        file = Path(path).expanduser()
-        made(file.parent)
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        write_whole(file, text.encode())
+        write_json(path, self.to_dict())
 
     def __str__(self) -> str:
         agree = "not counted as right or wrong" if self.accuracy is None else f"{self.accuracy} agree with the reference"

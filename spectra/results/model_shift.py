@@ -5,21 +5,18 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectra.errors import MissingPackageError, ResultsError
+from spectra.errors import MissingPackageError
 from spectra.results.shift_summary import read_fields
-from spectra.results.versioned_json import read_versioned
+from spectra.results.versioned_json import read_versioned, write_json
 from spectra.results.weight_rounds import plain_json
 from spectra.results.words import counted
-from spectra.results.writing import made, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,11 +202,7 @@ class ModelShift:
         Raises:
             ResultsError: The file exists, or cannot be written.
         """
-        file = Path(path).expanduser()
-        if file.exists() and not force:
-            raise ResultsError(f"'{file}' exists. Choose another name, or pass force=True (--force).")
-        made(file.parent)
-        write_whole(file, (json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        write_json(path, self.to_dict(), force=force)
 
     def __str__(self) -> str:
         moved = f"{counted(len(self.matrices), 'matrix').replace('matrixs', 'matrices')} changed, {self.num_unchanged} did not"

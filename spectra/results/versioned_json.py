@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from spectra.errors import ResultsError
+from spectra.results.writing import made, write_whole
 
 Result = TypeVar("Result")
 
@@ -45,6 +46,24 @@ def read_versioned(
         return read(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"'{file}' is no {what}, or a damaged one ({_one_line(error)}). {again}") from error
+
+
+def write_json(path: str | os.PathLike[str], content: Mapping[str, Any], *, force: bool = True) -> None:
+    """Write a result.
+
+    Args:
+        path: The file, which appears whole or not at all; its folder is made if missing.
+        content: Plain values, with the schema version.
+        force: Replace a file of this name.
+
+    Raises:
+        ResultsError: It exists, or cannot be written.
+    """
+    file = Path(path).expanduser()
+    if file.exists() and not force:
+        raise ResultsError(f"'{file}' exists. Choose another name, or pass force=True (--force).")
+    made(file.parent)
+    write_whole(file, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def _one_line(error: Exception) -> str:
