@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a shell runs in the background; tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: speed belongs to benchmarks/, and a busy machine is no bug.
 settings.register_profile("spectra", deadline=None, max_examples=50)

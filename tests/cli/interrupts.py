@@ -33,10 +33,11 @@ def ctrl_c_when(condition: Callable[[FrameType | None], bool]) -> Iterator[None]
 
 @contextmanager
 def ctrl_c_in(function: str) -> Iterator[None]:
-    """Raise SIGINT once, as soon as a function of this name is called."""
+    """Raise SIGINT once, as soon as a function of Spectra with this name is called."""
 
     def look(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_name == function:
+        is_ours = frame.f_globals.get("__name__", "").startswith("spectra.")
+        if event == "call" and is_ours and frame.f_code.co_name == function:
             sys.setprofile(None)
             signal.raise_signal(signal.SIGINT)
 
