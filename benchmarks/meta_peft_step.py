@@ -108,10 +108,14 @@ def _plain_model(model: nn.Module) -> nn.Module:
 
 
 def _meta_trainer(model: nn.Module, folder: str, data: list[Any], num_tasks: int) -> Any:
+    from transformers import PrinterCallback
+
     from spectra.training.meta_peft import MetaPeftTrainer
 
     tasks = {f"task{number}": data[number::num_tasks] for number in range(num_tasks)}
-    return MetaPeftTrainer(model, _lora(), tasks, arguments(folder))
+    trainer = MetaPeftTrainer(model, _lora(), tasks, arguments(folder))
+    trainer.remove_callback(PrinterCallback)  # stdout is for the answer
+    return trainer
 
 
 def _time(repeats: int) -> dict[str, Any]:
