@@ -73,9 +73,11 @@ def _losses(axis: Any, losses: Results) -> None:
     axis.axhline(-share * log(share) - (1.0 - share) * log(1.0 - share), color="black", linewidth=0.8, linestyle="--")
     axis.set_xticks(list(epochs))
     axis.set(xlabel="epochs of retraining", ylabel="loss, nats per row")
-    axis.set_title("c  retraining; dashed: nothing learned", loc="left", fontsize=8)
+    axis.set_title("c  retraining", loc="left", fontsize=8)
 
 
 def _chance(axis: Any, results: Results) -> None:
-    axis.axhline(100.0 * results["chance"]["last"], color="black", linewidth=0.8, linestyle="--", label="chance")
+    axis.axhline(
+        100.0 * results["chance"]["last"], color="black", linewidth=0.8, linestyle="--", label="chance, or nothing learned"
+    )
     axis.set_ylim(bottom=0)
