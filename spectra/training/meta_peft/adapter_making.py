@@ -73,6 +73,18 @@ def rehearsed(empty: nn.Module, configs: Mapping[str, Any], heads: Sequence[str]
     _check_gradients(adapted)
 
 
+def _some_modules(model: nn.Module) -> str:
+    """Name modules as ``target_modules`` would: those with a matrix, which are what peft adapts, if there are any."""
+    leaves = [(name.rpartition(".")[2], module) for name, module in model.named_modules() if not any(module.children())]
+    matrices = [name for name, module in leaves if _is_linear(module)]
+    return ", ".join(list(dict.fromkeys(matrices or [name for name, _ in leaves]))[:6])
+
+
+def _is_linear(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)  # transformers' Conv1D is no nn.Linear
+    return isinstance(weight, torch.Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
+
+
 @contextmanager
 def refusals(model: nn.Module) -> Iterator[None]:
     """Translate what peft raises, whose kinds of error are many.
@@ -90,9 +102,8 @@ def refusals(model: nn.Module) -> Iterator[None]:
         yield
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        names = [name for name, module in model.named_modules() if name and not any(module.children())]
         raise InputError(
-            f"peft_config: peft cannot adapt a {type(model).__name__} ({reason}). Some modules of it: {', '.join(names[:6])}."
+            f"peft_config: peft cannot adapt a {type(model).__name__} ({reason}). Some modules of it: {_some_modules(model)}."
         ) from error
 
 
