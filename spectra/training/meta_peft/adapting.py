@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, Trainer, TrainingArguments
 
 from spectra.errors import InputError, SpectraWarning, did_you_mean
+from spectra.training.batch_means import divide_by_batches
 from spectra.training.libraries import imported
 from spectra.training.meta_peft.adapter_configs import fitted, head_names, last_layer_config
 from spectra.training.meta_peft.adapter_making import (
@@ -150,6 +151,8 @@ class _Adaptation(Trainer):
         super().__init__(model, args, **options)
         if loss_fn is not None:
             self.model_accepts_loss_kwargs = False  # a mean of each batch, so that the trainer divides by their number
+        else:
+            divide_by_batches(self)
         self._fixed = _with_statistics_of_the_base(model)
 
     def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:

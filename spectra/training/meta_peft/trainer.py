@@ -130,7 +130,7 @@ class MetaPeftTrainer(Trainer):
         self._is_best = False
         self._rows_of_tasks: dict[str, str] = {}
         if self.config.tempbalance is not None:
-            attach_diagnostics(self, tempbalance=self.config.tempbalance, model=self._base_and_tasks())
+            attach_diagnostics(self, tempbalance=self.config.tempbalance, model=self.base_and_tasks())
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **options: Any) -> Any:
         """Retrain the base.
@@ -410,7 +410,7 @@ class MetaPeftTrainer(Trainer):
         self.adapters.load(str(self.state.best_model_checkpoint))
         self._is_best = True
 
-    def _base_and_tasks(self) -> nn.Module:
+    def base_and_tasks(self) -> nn.Module:
         """The base as a plain model, whose spectra are its own whichever adapter is at work; parameters of tasks beside it."""
         view = self.adapters.base_view()
         view.of_tasks = nn.ParameterList(self._parameters_of_tasks())
@@ -446,5 +446,10 @@ class MetaPeftTrainer(Trainer):
             "seed": self.args.seed,
             "data_seed": self.args.data_seed,
             "rows of a task in a step": self._rows_of_a_part,
-            "peft_config": {task: config.to_dict() for task, config in configs.items()},
+            "peft_config": {task: _without_base(config.to_dict()) for task, config in configs.items()},
         }
+
+
+def _without_base(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the name of the base, which peft fills in when it saves a configuration."""
+    return {name: value for name, value in config.items() if name != "base_model_name_or_path"}
