@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "spectra"
 
 # From the ground up; a folder may import from those before it.
-STOREYS = ["results", "sources", "matrices", "esd", "fisher", "diagnose", "policies", "training", "report", "cli"]
+STOREYS = ["results", "sources", "matrices", "esd", "fisher", "diagnose", "policies", "recipes", "training", "report", "cli"]
 # What the picture forbids beside that: results stands on the ground, spectra and shows know nothing of models and each other.
 FORBIDDEN = {
     "esd": {"sources", "matrices", "results"},
@@ -88,6 +88,9 @@ def modules_after(code):
         "from spectra.cli.main import main; main(['distill', '--help'])",
         "from spectra.cli.main import main; main(['distill', 'evaluate', '--help'])",
         "import spectra.training.sdft, spectra.results.distill_records, spectra.results.selection_report",
+        "from spectra.cli.main import main; main(['finetune', '--help'])",
+        "from spectra.cli.main import main; main(['finetune', 'small-plain', '--print-config'])",
+        "from spectra.cli.main import main; main(['sweep', '--help'])",
         "from spectra.cli.main import main; main(['fisher', '--help'])",
         "from spectra.cli.main import main; main(['surface', '--help'])",
         "from spectra.cli.main import main; main(['plan', '--help'])",
@@ -102,6 +105,9 @@ def modules_after(code):
         "distill help",
         "evaluate help",
         "reports of distill",
+        "finetune help",
+        "a recipe",
+        "sweep help",
         "fisher help",
         "surface help",
         "plan help",

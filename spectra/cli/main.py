@@ -19,11 +19,13 @@ import click
 from spectra._version import __version__
 from spectra.cli.analyze import analyze
 from spectra.cli.distill import distill
+from spectra.cli.finetune import finetune
 from spectra.cli.fisher import fisher
 from spectra.cli.plan import plan
 from spectra.cli.plot import plot
 from spectra.cli.prune import prune
 from spectra.cli.surface import surface
+from spectra.cli.sweep import sweep
 from spectra.errors import SpectraError, SpectraWarning
 
 DONE, FAILED, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 70, 130
@@ -44,18 +46,22 @@ def app(debug: bool) -> None:
     Try it on a small real model:  spectra analyze demo
     Make a figure of a report:     spectra plot report alpha-by-depth
     Measure the Fisher on texts:   spectra fisher ./my-model --data texts.txt -o fisher.safetensors
-    Rewrite responses for tuning:  spectra distill train.jsonl --model ./my-model --task math -o own-words.jsonl
     Turn either into a plan:       spectra plan ./my-model --policy tempbalance -o plan.yaml
+    Rewrite responses for tuning:  spectra distill train.jsonl --model ./my-model --task math -o own-words.jsonl
+    Fine-tune as a recipe says:    spectra finetune recipe.yaml
+    In several settings, compared: spectra sweep recipe.yaml --grid method=plain,dcs --seeds 0..4 -o methods
     """
 
 
 app.add_command(analyze)
 app.add_command(distill)
+app.add_command(finetune)
 app.add_command(fisher)
 app.add_command(plan)
 app.add_command(plot)
 app.add_command(prune)
 app.add_command(surface)
+app.add_command(sweep)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,12 +19,14 @@ _PLAN, _LOG, _HISTORY = "a plan (.yaml)", "a log of TempBalance (.jsonl)", "a sa
 _REWRITTEN = "the output of 'spectra distill' (.jsonl)"
 _DATA_SHIFT, _MODEL_SHIFT = "a shift of data (.shift.json)", "a shift of a model (.model-shift.json)"
 _BASE_SHIFT = "a shift of a base (.base-shift.json), or a folder of them"
+_RUN = "the folder of a training run"
 _MADE_BY = {
     _REPORT: "spectra analyze MODEL --output DIR",
     _FISHER: "spectra fisher MODEL --data FILE -o fisher.safetensors",
     _SURFACE: "spectra surface MODEL --data FILE --fisher fisher.safetensors -o surface.npz",
     _PLAN: "spectra plan MODEL -o plan.yaml",
     _LOG: "train with TempBalance(model, optimizer, log='tempbalance.jsonl')",
+    _RUN: "spectra finetune RECIPE.yaml",
     _HISTORY: "train with DCSTrainer, which writes sample_weights.safetensors",
     _REWRITTEN: "spectra distill DATA --model MODEL --task TASK -o OUT.jsonl",
     _DATA_SHIFT: "spectra distill shift OUT.jsonl --model MODEL",
@@ -34,11 +36,14 @@ _MADE_BY = {
 _SOURCES = {
     "esd": _REPORT,
     "alpha-by-depth": _REPORT,
+    "alpha-trajectory": _RUN,
     "base-shift": _BASE_SHIFT,
     "data-shift": _DATA_SHIFT,
     "fisher-by-layer": _FISHER,
     "fisher-vs-alpha": _REPORT,
     "loss-surface": _SURFACE,
+    "losses": _RUN,
+    "metrics": _RUN,
     "model-shift": _MODEL_SHIFT,
     "plan": _PLAN,
     "sample-weights": _HISTORY,
@@ -46,6 +51,7 @@ _SOURCES = {
     "tempbalance-trajectory": _LOG,
 }
 FIGURES = tuple(_SOURCES)
+_LOGS = ("tempbalance.jsonl", "alphadecay.jsonl")  # of a run
 _SHIFTS = {"data-shift": ".shift.json", "model-shift": ".model-shift.json"}
 _OPTIONS = {"layer": ("esd",), "fisher": ("fisher-vs-alpha",), "aggregate": ("fisher-by-layer", "fisher-vs-alpha")}
 
@@ -60,7 +66,8 @@ Examples:
   spectra plot run/sample_weights.safetensors sample-weights
   spectra plot own-words.jsonl selection
   spectra plot own-words.shift.json data-shift
-  spectra plot tempbalance.jsonl tempbalance-trajectory"""
+  spectra plot tempbalance.jsonl tempbalance-trajectory
+  spectra plot runs/first losses -o losses.png"""
 
 
 @click.command(epilog=_EXAMPLES)
@@ -76,10 +83,11 @@ Examples:
 )
 @click.option("--format", "formats", default=",".join(FORMATS), metavar="F,F", show_default=True, help="png, pdf and svg.")
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where to write.  [default: 'figures' in the result folder, or beside the file]",
+    metavar="PATH",
+    help="Where to write: a folder, or a file of one of the formats.  [default: 'figures' in the folder, or beside the file]",
 )
 @click.option("--wide", is_flag=True, help="Text width (6.75 in) instead of one column (3.25 in).")
 @click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
@@ -111,12 +119,16 @@ def plot(
     data-shift              JSON   how likely original and rewritten responses are to the model; or OUT
     model-shift             JSON   how far each matrix has moved, and its alpha; or OUT
     base-shift              BASE   in how many directions retraining has moved a base
-    tempbalance-trajectory  JSONL  score and multiplier of every unit over a run
+    tempbalance-trajectory  JSONL  score and multiplier of every unit over a run; or RUN
+    losses                  RUN    loss of training and of evaluation
+    metrics                 RUN    metrics of evaluation, and the values on the test data
+    alpha-trajectory        RUN    alpha of every layer over the epochs
 
     DIR is the result folder of 'spectra analyze MODEL --output DIR', FILE the .safetensors or .json file of 'spectra fisher',
     NPZ the file of 'spectra surface', YAML the .yaml, .yml or .json file of 'spectra plan', DCS the .safetensors file of
     DCSTrainer, OUT the data set that 'spectra distill' wrote, JSON a file of 'spectra distill shift',
-    JSONL the log of TempBalance, BASE a .base-shift.json file, or a folder with several, drawn together.
+    JSONL the log of TempBalance, BASE a .base-shift.json file, or a folder with several, drawn together, RUN the folder of
+    'spectra finetune'.
     """
     if figure not in FIGURES:
         raise InputError(f"unknown figure '{figure}'.{did_you_mean(figure, FIGURES)} Known: {', '.join(FIGURES)}.")
@@ -131,8 +143,10 @@ def plot(
     from spectra.report.figures import write
 
     drawn, stem = _drawn(figure, source, layer=layer, fisher=fisher, aggregate=aggregate, wide=wide)
-    folder = source if source.is_dir() else source.parent
-    for path in write(drawn, output or folder / "figures", stem, wanted):
+    folder = output or (source if source.is_dir() else source.parent) / "figures"
+    if output is not None and output.suffix[1:] in FORMATS:
+        folder, stem, wanted = output.parent, output.stem, [output.suffix[1:]]
+    for path in write(drawn, folder, stem, wanted):
         click.echo(path)
     return 0
 
@@ -146,7 +160,9 @@ def _check_options(figure: str, **options: object) -> None:
 
 
 def _beside(figure: str, source: Path) -> Path:
-    """Return the shift that lies beside a data set, if the data set, or its other shift, is what was given."""
+    """Return the log in the folder of a run, or the shift beside a data set, if these, or the other shift, were given."""
+    if _SOURCES[figure] == _LOG and source.is_dir():
+        return next((log for name in _LOGS if (log := source / name).is_file()), source)
     if figure not in _SHIFTS or source.name.endswith(_SHIFTS[figure]):
         return source
     stem = next((source.name.removesuffix(end) for end in _SHIFTS.values() if source.name.endswith(end)), source.stem)
@@ -159,7 +175,7 @@ def _check_source(figure: str, source: Path) -> None:
     kinds = {".safetensors": (_FISHER, _HISTORY), ".npz": (_SURFACE,), ".yaml": (_PLAN,), ".yml": (_PLAN,)}
     kinds |= {".json": (_FISHER, _PLAN, _REWRITTEN, _DATA_SHIFT, _MODEL_SHIFT, _BASE_SHIFT)}
     kinds |= {".jsonl": (_LOG, _REWRITTEN), ".csv": (_REWRITTEN,)}
-    possible: tuple[str, ...] = (_REPORT, _BASE_SHIFT) if source.is_dir() else kinds.get(source.suffix, (_REPORT,))
+    possible: tuple[str, ...] = (_REPORT, _BASE_SHIFT, _RUN) if source.is_dir() else kinds.get(source.suffix, (_REPORT,))
     what = _SOURCES[figure]
     if what not in possible:
         raise InputError(f"'{figure}' is drawn from {what}, and '{source}' is none. Make one: {_MADE_BY[what]}")
@@ -213,6 +229,8 @@ def _drawn(
         for note in log.notes:
             click.echo(f"{source}: {note}", err=True)
         return figures.tempbalance_trajectory(log, wide=wide), _stem(figure, source, usual="tempbalance")
+    if _SOURCES[figure] == _RUN:
+        return _drawn_of_run(figure, source, wide=wide), figure
     if figure == "fisher-by-layer":
         from spectra.results.fisher_store import load_fisher
 
@@ -228,6 +246,22 @@ def _drawn(
         name = layer or figures.default_layer(report)
         return figures.esd(report, name, wide=wide), f"esd-{name}"
     return figures.alpha_by_depth(report, wide=wide), figure
+
+
+def _drawn_of_run(figure: str, folder: Path, *, wide: bool) -> Figure:
+    from spectra.report import figures
+
+    if figure == "alpha-trajectory":
+        from spectra.results.run_spectra import load_run_spectra
+
+        return figures.alpha_trajectory(load_run_spectra(folder), wide=wide)
+    from spectra.results.run_metrics import load_run_metrics
+    from spectra.results.run_record import RESULTS, load_run
+
+    lines = load_run_metrics(folder)
+    if figure == "losses":
+        return figures.losses(lines, wide=wide)
+    return figures.metrics(lines, load_run(folder) if (folder / RESULTS).is_file() else None, wide=wide)
 
 
 def _stem(figure: str, source: Path, *, usual: str) -> str:

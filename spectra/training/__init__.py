@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from spectra.training.meta_peft.trainer import MetaPeftTrainer
     from spectra.training.neuron_dropout import apply_neuron_rates, channel_dropout
     from spectra.training.parameter_groups import build_parameter_groups, parameter_units, split_parameter_groups
+    from spectra.training.recipe.reading import read_recipe
+    from spectra.training.recipe.running import run_recipe
     from spectra.training.sdft.config import DistillConfig
     from spectra.training.sdft.distiller import ResponseDistiller
     from spectra.training.spectral_norm import SpectralNormPenalty, spectral_norm_gradient
@@ -46,6 +48,9 @@ __all__ = [
     "MetaPeftConfig",
     "MetaPeftTrainer",
     "RetrainedBase",
+    # any of it, as a recipe says
+    "read_recipe",
+    "run_recipe",
     # a penalty to compare them with
     "SpectralNormPenalty",
     "spectral_norm_gradient",
@@ -74,6 +79,8 @@ _HOME = {
     "MetaPeftConfig": "spectra.training.meta_peft.config",
     "MetaPeftTrainer": "spectra.training.meta_peft.trainer",
     "RetrainedBase": "spectra.training.meta_peft.retrained",
+    "read_recipe": "spectra.training.recipe.reading",
+    "run_recipe": "spectra.training.recipe.running",
     "SpectralNormPenalty": "spectra.training.spectral_norm",
     "spectral_norm_gradient": "spectra.training.spectral_norm",
     "OptimizerScale": "spectra.training.lr_scale",

@@ -8,12 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
-
-import torch
-from torch import distributed
+from typing import TYPE_CHECKING, Any, Literal
 
 from spectra.errors import InputError
+
+if TYPE_CHECKING:  # options are checked without torch
+    import torch
 
 LEAST_INTERVAL, MOST_INTERVAL = 1, 1000
 
@@ -135,10 +135,15 @@ class UpdateClock:
 
     def _wait(self) -> None:
         if self._device.type == "cuda":
+            import torch
+
             torch.cuda.synchronize(self._device)
 
     def _chosen(self) -> int | None:
         """The interval by what has been timed; as it is where nothing has been."""
+        import torch
+        from torch import distributed
+
         interval = self.interval or 0
         if self._updates and self._steps:
             ratio = statistics.median(self._updates) / max(statistics.median(self._steps), 1e-9)

@@ -19,12 +19,13 @@ from tests.data_shifts import shift_of as data_shift_of
 from tests.histories import tiny_history
 from tests.models import small_weights
 from tests.policies.plans import tiny_plan
+from tests.run_folders import log_lines, write_log, write_run
 from tests.shifts import matrix_of
 from tests.shifts import shift_of as model_shift_of
 
 FIGURES = (
-    "esd, alpha-by-depth, base-shift, data-shift, fisher-by-layer, fisher-vs-alpha, loss-surface, model-shift, plan, "
-    "sample-weights, selection, tempbalance-trajectory"
+    "esd, alpha-by-depth, alpha-trajectory, base-shift, data-shift, fisher-by-layer, fisher-vs-alpha, loss-surface, losses, "
+    "metrics, model-shift, plan, sample-weights, selection, tempbalance-trajectory"
 )
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-1.", "svg": b"<?xml"}
 
@@ -420,3 +421,51 @@ def test_shifts_of_bases_are_drawn_together(run, tmp_path):
 
 def test_a_folder_without_a_shift_of_a_base_is_said_to_be_one(refused, tmp_path):
     assert refused(tmp_path, "base-shift").startswith(f"there is no base shift (*.base-shift.json) in '{tmp_path}'.")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a training run."""
+    return write_run(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.mark.parametrize("figure", ["losses", "metrics", "alpha-trajectory", "tempbalance-trajectory"])
+def test_figures_of_a_run_are_drawn_from_its_folder_into_a_file_of_any_name(run, trained, tmp_path, figure):
+    file = tmp_path / "drawn" / f"my-{figure}.png"
+    assert run(trained, figure, "-o", file) == (0, f"{file}\n", "")
+    assert file.read_bytes().startswith(MAGIC["png"])
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_figures_of_a_run_go_into_its_own_folder_unless_told_otherwise(run, tmp_path):
+    write_log(tmp_path, log_lines())
+    assert run(tmp_path, "losses", "--format", "pdf")[:2] == (0, f"{tmp_path / 'figures' / 'losses.pdf'}\n")
+
+
+def test_a_run_that_is_not_finished_can_be_looked_at(run, tmp_path):
+    write_log(tmp_path, log_lines())
+    assert run(tmp_path, "metrics", "-o", tmp_path / "metrics.svg")[0] == 0
+
+
+@pytest.mark.parametrize("figure", ["losses", "metrics"])
+def test_a_folder_of_something_else_has_no_log(refused, folder, figure):
+    assert refused(folder, figure) == (
+        f"there is no log at '{folder / 'metrics.jsonl'}'. 'spectra finetune' writes one into the folder of a run."
+    )
+
+
+def test_a_run_without_spectra_has_no_trajectory(refused, tmp_path):
+    assert refused(tmp_path, "alpha-trajectory").startswith("a trajectory needs two analyses of a run")
+
+
+def test_a_run_without_tempbalance_has_no_log_of_it(refused, tmp_path):
+    assert refused(tmp_path, "tempbalance-trajectory").startswith(
+        f"'tempbalance-trajectory' is drawn from a log of TempBalance (.jsonl), and '{tmp_path}' is none."
+    )
+
+
+def test_a_file_is_no_run(refused, tmp_path):
+    assert refused(tmp_path / "metrics.jsonl", "losses") == (
+        f"'losses' is drawn from the folder of a training run, and '{tmp_path / 'metrics.jsonl'}' is none. Make one: "
+        "spectra finetune RECIPE.yaml"
+    )

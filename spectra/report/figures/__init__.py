@@ -1,6 +1,7 @@
 """Figures for papers: one file per figure, each a function from a result to a matplotlib ``Figure``."""
 
 from spectra.report.figures.alpha_by_depth import alpha_by_depth
+from spectra.report.figures.alpha_trajectory import alpha_trajectory
 from spectra.report.figures.base_shift import base_shift
 from spectra.report.figures.data_shift import data_shift
 from spectra.report.figures.esd import default_layer, esd
@@ -8,6 +9,8 @@ from spectra.report.figures.fisher_by_layer import fisher_by_layer
 from spectra.report.figures.fisher_vs_alpha import fisher_vs_alpha
 from spectra.report.figures.layer_pairs import LayerPair, pair_layers
 from spectra.report.figures.loss_surface import loss_surface
+from spectra.report.figures.losses import losses
+from spectra.report.figures.metrics import metrics
 from spectra.report.figures.model_shift import model_shift
 from spectra.report.figures.plan import plan
 from spectra.report.figures.sample_weights import sample_weights
@@ -25,7 +28,7 @@ __all__ = [
     # of a plan
     "plan",
     # of a training run
-    "sample_weights", "tempbalance_trajectory",
+    "losses", "metrics", "alpha_trajectory", "sample_weights", "tempbalance_trajectory",
     # of rewritten responses
     "selection", "data_shift", "model_shift",
     # of a retrained base

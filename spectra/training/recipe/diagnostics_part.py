@@ -16,6 +16,7 @@ from spectra.training.recipe.options import (
     Key,
     Part,
     count,
+    number,
     one_of,
     option,
     options_of,
@@ -29,6 +30,8 @@ CONTROLS = ("guided", "uniform", "mean-matched", "per-type", "shuffled", "revers
 AGGREGATES = ("param_mean", "mean_of_means", "trace", "matrices_mean", "relative")
 
 _OURS = "our choice"
+
+_BUDGET = number("a share of the time in (0, 1]", lambda value: 0.0 < value <= 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,8 @@ class DiagnosticsPart(Part):
         guided_dropout: The options, or ``None``.
         spectra: When the spectra of all weights are recorded.
         fisher: Whether the Fisher of the training data is recorded before training.
+        budget: Share of the time of training that all diagnostics in it may take together. What is always done counts: if
+            that alone takes more, as before and after a short run, the rest is left out.
     """
 
     tempbalance: Mapping[str, Any] | None = option(
@@ -93,6 +98,13 @@ class DiagnosticsPart(Part):
         "spectra are recorded after each epoch, at both ends, or never", _OURS, one_of(("epoch", "ends", "none")), "epoch"
     )
     fisher: bool = option("record the Fisher of the training data before training", _OURS, SWITCH, False)
+    budget: float = option("share of the training time that all diagnostics may take", _OURS, _BUDGET, 0.05)
+
+    @property
+    def budget_of_each(self) -> float:
+        """The share of each diagnostic that takes time in training: equal parts of the budget."""
+        at_work = (self.tempbalance is not None, self.alphadecay is not None, self.spectra != "none")
+        return self.budget / max(sum(at_work), 1)
 
     def sources(self) -> dict[Key, str]:
         """Return where values come from, of options that have their default."""

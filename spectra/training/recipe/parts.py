@@ -66,7 +66,6 @@ def _read_trackers(value: Any) -> tuple[str, ...]:
     return () if value in (None, NONE) else tuple(WORDS.read(value))
 
 
-_TRACKERS = Rule("names of trackers, or none", _read_trackers)
 _TARGETS = Rule(f"names of modules, '{ALL_LINEAR}' or null", _read_targets)
 _TRACKERS = Rule("names of trackers, or none", _read_trackers)
 
@@ -78,7 +77,7 @@ class ModelPart(Part):
     name: str = option("a folder, a hub id, or demo", "", TEXT)
     task: str | None = option("what the model predicts; null: what its checkpoint is for", _OURS, or_none(one_of(TASKS)), None)
     dtype: str = option("of the weights; auto: as stored", _OURS, one_of(DTYPES), "auto")
-    device: str = option("cpu, cuda, cuda:1, ...; auto: a GPU if there is one", _OURS, TEXT, "auto")
+    device: str = option("cpu or cuda; auto: a GPU if there is one", _OURS, TEXT, "auto")
     revision: str | None = option("branch, tag or commit of a hub id", "the hub's main branch", TEXT_OR_NONE, None)
     trust_remote_code: bool = option("run code that comes with the model", "our choice: never unasked", SWITCH, False)
 
@@ -179,6 +178,8 @@ class AdapterPart(Part):
             for f in options_of(type(self)):
                 if f.name != "name" and getattr(self, f.name) != f.default:
                     yield f.name, "it is of an adapter, and there is none. Give adapter.name: lora, or leave it out."
+        elif self.ranks is not None and self.targets is not None:
+            yield "targets", "the plan of adapter.ranks says which modules are adapted. Leave one out."
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as plain values, as they stand in YAML."""

@@ -103,7 +103,7 @@ class TrainingPart(Part):
                 yield "greater_is_better", "it is of metric_for_best_model, and none is given. Give one, or leave it out."
         elif self.save_strategy == "no" or self.eval_strategy not in (None, self.save_strategy):
             yield "metric_for_best_model", "the best state needs save_strategy and eval_strategy alike, and not 'no'."
-        yield from _at_home_elsewhere(self.arguments)
+        yield from _misplaced(self.arguments)
 
 
 # What TrainingArguments has and a recipe calls otherwise.
@@ -119,8 +119,14 @@ _HOMES = {
 }
 
 
-def _at_home_elsewhere(arguments: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+# A run could not go on from its checkpoints; the second makes callbacks anew, without what they were doing.
+_NEVER = ("save_only_model", "restore_callback_states_from_checkpoint")
+
+
+def _misplaced(arguments: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     own = {f.name: f"training.{f.name}" for f in options_of(TrainingPart)}
-    for name in arguments:
+    for name, value in arguments.items():
+        if value and name in _NEVER:
+            yield f"arguments.{name}", "a run could not go on from its checkpoints. Leave it out."
         if home := (own | _HOMES).get(name):
             yield f"arguments.{name}", f"it has a place of its own. Give {home}."

@@ -9,12 +9,12 @@ from typing import Any
 from spectra.training.recipe.options import Fault, Key
 
 RECIPE_DIR = "RECIPE_DIR"
-_WITH_VARIABLES = ("data", "output")
+_WITH_VARIABLES = ("model", "data", "adapter", "diagnostics", "output")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^{}]*)\}")  # "$${" is a "${" that stands for itself
 
 
 def expanded(content: Mapping[str, Any], variables: Mapping[str, str]) -> tuple[dict[str, Any], list[Fault]]:
-    """Replace variables in ``data`` and ``output``.
+    """Replace variables in the parts that name files.
 
     Args:
         content: A recipe.

@@ -134,6 +134,10 @@ BAD = {
         "adapter: {name: none, ranks: alpha}",
         "adapter.ranks (line 5): it is of an adapter, and there is none.",
     ),
+    "modules beside a plan of ranks": (
+        "adapter: {name: lora, ranks: alpha, targets: [query]}",
+        "adapter.targets (line 5): the plan of adapter.ranks says which modules are adapted. Leave one out.",
+    ),
     "an unknown preset": (
         "tempbalance: recomended",
         "diagnostics.tempbalance.policy (line 5): unknown preset 'recomended'. Did you mean 'recommended'?",

@@ -56,7 +56,8 @@ METHODS = st.one_of(
 )
 ADAPTERS = st.just("none") | st.builds(
     lambda options: {"name": "lora", **options},
-    some(rank=COUNTS, alpha=RATES, dropout=st.floats(0, 0.99), targets=st.lists(WORDS, min_size=1, max_size=3), ranks=WORDS),
+    some(rank=COUNTS, alpha=RATES, dropout=st.floats(0, 0.99), targets=st.lists(WORDS, min_size=1, max_size=3))
+    | some(rank=COUNTS, ranks=WORDS),
 )
 DROPOUTS = st.builds(lambda plan, control: {"plan": plan, "control": control}, WORDS, st.sampled_from(CONTROLS)) | some(
     p_upper=st.floats(0.1, 0.9),
