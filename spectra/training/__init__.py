@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spectra.training.sdft.config import DistillConfig
     from spectra.training.sdft.distiller import ResponseDistiller
     from spectra.training.spectral_norm import SpectralNormPenalty, spectral_norm_gradient
+    from spectra.training.sweep import plan_sweep, run_sweep
     from spectra.training.tempbalance import TempBalance
     from spectra.training.tempbalance_callback import TempBalanceCallback, split_by_policy
     from spectra.training.tempbalance_config import TempBalanceConfig
@@ -51,6 +52,8 @@ __all__ = [
     # any of it, as a recipe says
     "read_recipe",
     "run_recipe",
+    "plan_sweep",
+    "run_sweep",
     # a penalty to compare them with
     "SpectralNormPenalty",
     "spectral_norm_gradient",
@@ -81,6 +84,8 @@ _HOME = {
     "RetrainedBase": "spectra.training.meta_peft.retrained",
     "read_recipe": "spectra.training.recipe.reading",
     "run_recipe": "spectra.training.recipe.running",
+    "plan_sweep": "spectra.training.sweep",
+    "run_sweep": "spectra.training.sweep",
     "SpectralNormPenalty": "spectra.training.spectral_norm",
     "spectral_norm_gradient": "spectra.training.spectral_norm",
     "OptimizerScale": "spectra.training.lr_scale",

@@ -16,6 +16,7 @@ from spectra.report.figures.plan import plan
 from spectra.report.figures.sample_weights import sample_weights
 from spectra.report.figures.selection import selection
 from spectra.report.figures.style import write
+from spectra.report.figures.sweep import sweep
 from spectra.report.figures.tempbalance_trajectory import tempbalance_trajectory
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "plan",
     # of a training run
     "losses", "metrics", "alpha_trajectory", "sample_weights", "tempbalance_trajectory",
+    # of a sweep
+    "sweep",
     # of rewritten responses
     "selection", "data_shift", "model_shift",
     # of a retrained base

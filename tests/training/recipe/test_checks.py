@@ -225,7 +225,10 @@ BAD = {
         ["adapter=lora", "adapter.ranks=deep-ranks.yaml"],
         "adapter.ranks (--set): 'deep-ranks.yaml' is of another model: 'bert' lacks 1 of its 2 layers, such as",
     ),
-    "ranks above all": (["adapter=lora", "adapter.ranks=high-ranks.yaml"], "adapter.ranks (--set): 20 is above what 1 module can have"),
+    "ranks above all": (
+        ["adapter=lora", "adapter.ranks=high-ranks.yaml"],
+        "adapter.ranks (--set): 20 is above what 1 module can have",
+    ),
     # diagnostics
     "no plan of dropout": (["guided_dropout=gone.yaml"], "diagnostics.guided_dropout.plan (--set): no file 'gone.yaml'."),
     "a plan of something else": (
