@@ -8,6 +8,7 @@
 ``dropout`` a training step with guided dropout beside one with ordinary dropout
 ``dcs``     a training step of ``DCSTrainer`` beside one of the plain ``Trainer``
 ``tempbalance`` one update of TempBalance beside the reference estimator's route
+``diagnostics`` training with all diagnostics of a recipe beside training without; minutes
 ``imports`` which heavy packages the command line leaves alone
 ==========  =====================================================================================
 

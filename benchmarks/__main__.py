@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import (
     dcs_step,
+    diagnostics_overhead,
     distill_throughput,
     fisher_pass,
     fit,
@@ -38,10 +39,12 @@ NAMES = (
     "dcs",
     "meta-peft",
     "tempbalance",
+    "diagnostics",
     "distill",
     "truncated",
 )
-DEFAULT_NAMES = NAMES[:-2]  # the last but one needs a model, the last one installs an older powerlaw where there is none
+# Of the last three one takes minutes, one needs a model, and one installs an older powerlaw where there is none.
+DEFAULT_NAMES = NAMES[:-3]
 
 
 def main() -> int:
@@ -51,7 +54,7 @@ def main() -> int:
         0, or 1 if answers differ or a measured process failed.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and memory beside the peers.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all but the last two")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all but the last three")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds; medians are compared (default: 5)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="for distill: folder of a causal language model")
     parser.add_argument("--powerlaw15", metavar="PYTHON", help="interpreter with powerlaw 1.5; default: one of its own")
@@ -107,6 +110,10 @@ def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | No
             lines += meta_lines
         if "tempbalance" in names:
             rows += tempbalance_update.run(repeats)
+        if "diagnostics" in names:
+            run_rows, run_lines = diagnostics_overhead.run(repeats)
+            rows += run_rows
+            lines += run_lines
         if "distill" in names and model is not None:
             rows += distill_throughput.run(repeats, model)
         if "truncated" in names:

@@ -147,6 +147,11 @@ class TempBalance:
         """Share of the time since the start that went into updates."""
         return self._clock.share
 
+    @property
+    def seconds_of_updates(self) -> float:
+        """What updates took since the start."""
+        return self._clock.seconds_of_updates
+
     def step(self) -> None:
         """Count an optimizer step, and update the multipliers where that is due.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from spectra.training.recipe.run_arguments import run_arguments
 from spectra.training.recipe.run_metrics import run_metrics
 from spectra.training.recipe.subjects import Subject, pretraining_subject
 from spectra.training.sdft.samples import read_training_data
+from spectra.training.tempbalance_callback import TempBalanceCallback
 from spectra.training.text_data import Examples
 
 
@@ -49,6 +50,7 @@ class Assembled:
         save: Writes the final model and its tokenizer into a folder.
         notes: What to know.
         seconds: Of the preparation, by what was prepared: ``fisher``, ``ranks``, ``responses``.
+        balances: The callbacks that balance; those of teachers come while they are trained.
     """
 
     trainer: Any
@@ -59,6 +61,7 @@ class Assembled:
     save: Callable[[Path], None]
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
+    balances: Sequence[TempBalanceCallback]
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ def assembled(recipe: Recipe, folder: Path, *, progress: Progress | None = None,
     if prepare:
         with args.main_process_first(local=False):
             prepare_run(shop)
-    ready = made_ready(_ingredients(bench, data, has_prepared=prepare))
+    parts = _ingredients(bench, data, has_prepared=prepare)
+    ready = made_ready(parts)
     return Assembled(
         trainer=ready.trainer,
         model=ready.model,
@@ -121,6 +125,7 @@ def assembled(recipe: Recipe, folder: Path, *, progress: Progress | None = None,
         save=ready.save,
         notes=(*notes, *loaded.notes, *data.notes, *preparation_notes(shop)),
         seconds=bench.seconds,
+        balances=parts.balances,
     )
 
 

@@ -81,8 +81,8 @@ class DiagnosticsPart(Part):
         guided_dropout: The options, or ``None``.
         spectra: When the spectra of all weights are recorded.
         fisher: Whether the Fisher of the training data is recorded before training.
-        budget: Share of the time of training that all diagnostics in it may take together. What is always done counts: if
-            that alone takes more, as before and after a short run, the rest is left out.
+        budget: Share of the time of training that all diagnostics in it may take together, in equal parts. Spectra before and
+            after and the first multipliers are always computed: a short run may take more.
     """
 
     tempbalance: Mapping[str, Any] | None = option(

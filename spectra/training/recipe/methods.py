@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Ingredients:
         metrics: Of the task.
         lora: peft's configuration of the adapter that each task gets, for ``meta_peft``.
         dropout: Drop probabilities by site, or ``None``.
+        balances: Filled with the callbacks that balance, those of teachers too as they come.
     """
 
     recipe: Recipe
@@ -50,6 +51,7 @@ class Ingredients:
     metrics: RunMetrics
     lora: Any
     dropout: GuidedDropout | None
+    balances: list[TempBalanceCallback] = field(default_factory=list)
 
     def options(self) -> dict[str, Any]:
         """Return arguments that all trainers take."""
@@ -149,7 +151,8 @@ def _attach(trainer: Any, parts: Ingredients, *, balanced: nn.Module | None = No
             log = str(parts.folder / f"{name}.jsonl") if logs else None
             budget = min(options["budget"], parts.recipe.diagnostics.budget_of_each)
             with quiet():  # of two callbacks of one class, which may be
-                TempBalanceCallback({**options, "budget": budget, "log": log}, model=balanced).attach(trainer)
+                callback = TempBalanceCallback({**options, "budget": budget, "log": log}, model=balanced).attach(trainer)
+            parts.balances.append(callback)
     if parts.dropout is not None:
         trainer.add_callback(parts.dropout.callback())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,10 @@ class Session:
         stopping = Stopping()
 
         def so_far() -> tuple[int, dict[str, float]]:
-            in_training = {_TRAINING: log.seconds, _MULTIPLIERS: multiplied + _multiplier_seconds(trainer)} if log else {}
-            return log.num_lines if log else 0, {**self._spent.seconds, **in_training}
+            if log is None:
+                return 0, dict(self._spent.seconds)
+            in_updates = multiplied + _multiplier_seconds(self._ready.balances)
+            return log.num_lines, {**self._spent.seconds, _TRAINING: log.seconds, _MULTIPLIERS: in_updates}
 
         Resuming(trainer, start, so_far)
         for callback in (log, ShownProgress(self._progress) if self._progress else None, stopping):
@@ -161,14 +163,9 @@ class Session:
             self._progress.phase(words)
 
 
-def _multiplier_seconds(trainer: Any) -> float:
+def _multiplier_seconds(balances: Iterable[TempBalanceCallback]) -> float:
     """Return what updates of multipliers took, in this session."""
-    total = 0.0
-    for callback in trainer.callback_handler.callbacks:
-        if isinstance(callback, TempBalanceCallback) and callback.balance is not None:
-            numbers = {name.partition("/")[2]: number for name, number in callback.balance.logs().items()}
-            total += numbers.get("seconds_per_update", 0.0) * callback.balance.num_updates
-    return total
+    return sum(callback.balance.seconds_of_updates for callback in balances if callback.balance is not None)
 
 
 def _size(data: Any) -> int | None:

@@ -84,6 +84,8 @@ def test_a_teacher_is_trained_as_its_student_is(tmp_path, capsys):
         assert kinds.count(GuidedDropoutCallback) == 1
     run.trainer.train()
     assert capsys.readouterr().out == ""  # nobody prints what is logged
+    at_work = [one.balance.seconds_of_updates > 0 for one in run.balances if one.balance is not None]
+    assert at_work == [True] * 6  # of the student and its two teachers
 
 
 def test_options_of_a_method_reach_it(tmp_path):
