@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 import spectra
 from spectra.recipes import recipe_path
 from spectra.report import figures
-from spectra.training.recipe.running import run_recipe
+from spectra.training import run_recipe
 from spectra.training.sdft import model_shift
 
 # %% tags=["parameters"]

@@ -19,7 +19,7 @@ from spectra.report.run_figures import draw_run
 from spectra.results.run_record import load_run
 from spectra.results.run_spectra import load_run_spectra
 from spectra.results.scale_log import load_scale_log
-from spectra.training.recipe.running import run_recipe
+from spectra.training import run_recipe
 
 # %% tags=["parameters"]
 FOLDER = Path("runs/low-data")  # with other sizes another one: a folder holds one run

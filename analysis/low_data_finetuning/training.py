@@ -67,7 +67,7 @@ def run(cell: Cell, work: Path, device: str) -> dict[str, Any]:
     """
     import torch
 
-    from spectra.training.recipe.running import run_recipe
+    from spectra.training import run_recipe
 
     torch.set_num_threads(1)
     began = time.process_time()
