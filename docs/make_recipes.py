@@ -56,8 +56,8 @@ def options(part: str) -> str:
 
 def metrics() -> str:
     """Return the table of what each task is measured by."""
-    from spectra.training.recipe.check_data import COLUMNS
-    from spectra.training.recipe.check_training import METRICS
+    from spectra.training.recipe.checking.check_data import COLUMNS
+    from spectra.training.recipe.checking.check_training import METRICS
 
     rows = [(f"`{task}`", _columns(*COLUMNS[task]), _words(("loss", *METRICS[task]))) for task in COLUMNS]
     return table(("task", "columns beside the text", "metrics"), rows) + "\n"

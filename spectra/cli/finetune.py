@@ -153,14 +153,14 @@ def _checked(name: str, changes: Sequence[str], output: Path | None, faults_of: 
 
 
 def _all_faults(draft: Draft) -> Sequence[str]:
-    from spectra.training.recipe.checks import faults
+    from spectra.training.recipe.checking.checks import faults
 
     return faults(draft)
 
 
 def _faults_of_unfinished(draft: Draft) -> Sequence[str]:
     """Let results be shown whose data are gone."""
-    from spectra.training.recipe.run_folder import is_finished, run_folder
+    from spectra.training.recipe.run.run_folder import is_finished, run_folder
 
     is_over = draft.recipe is not None and is_finished(run_folder(draft.recipe))
     return draft.faults if is_over and not draft.faults else _all_faults(draft)
@@ -170,7 +170,7 @@ def _preview(recipe: Recipe, *, force: bool, no_color: bool) -> int:
     from spectra.cli.console import console
     from spectra.report.preview_text import preview_text
     from spectra.training.recipe.preview import preview
-    from spectra.training.recipe.run_folder import is_finished, run_folder
+    from spectra.training.recipe.run.run_folder import is_finished, run_folder
 
     seen = preview(recipe)
     if _speaks():
@@ -184,7 +184,7 @@ def _preview(recipe: Recipe, *, force: bool, no_color: bool) -> int:
 def _run(recipe: Recipe, *, force: bool, quiet: bool) -> int:
     from spectra.cli.run_progress import run_progress
     from spectra.report.run_figures import draw_run
-    from spectra.training.recipe.run_folder import is_finished, run_folder
+    from spectra.training.recipe.run.run_folder import is_finished, run_folder
     from spectra.training.recipe.running import run_recipe
 
     was_finished = not force and is_finished(run_folder(recipe))

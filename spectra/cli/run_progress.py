@@ -44,7 +44,7 @@ def run_progress(*, hidden: bool) -> Iterator[RunLines | None]:
 
 
 class RunLines:
-    """Lines about a run, a :class:`~spectra.training.recipe.run_progress.RunProgress`.
+    """Lines about a run, a :class:`~spectra.training.recipe.run.run_progress.RunProgress`.
 
     Args:
         bar: The line that moves; ``None``: there is none.

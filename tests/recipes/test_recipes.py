@@ -77,7 +77,7 @@ def test_every_value_of_a_published_recipe_has_its_source_beside_it(name):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_nothing_is_wrong_with_a_published_recipe_but_files_that_are_the_users(name, monkeypatch, tmp_path):
-    from spectra.training.recipe.checks import faults
+    from spectra.training.recipe.checking.checks import faults
 
     monkeypatch.chdir(tmp_path)
     missing = re.compile(r"data\.\w+ .*(No such file|is no folder)")

@@ -56,7 +56,7 @@ def forget_the_last_step(folder):
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "small-sdft"])
 def test_nothing_is_wrong_with_a_small_recipe(name, monkeypatch, tmp_path):
     from spectra.training.recipe import read_recipe
-    from spectra.training.recipe.checks import faults
+    from spectra.training.recipe.checking.checks import faults
 
     monkeypatch.chdir(tmp_path)
     assert faults(read_recipe(shipped()[name])) == []

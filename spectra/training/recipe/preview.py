@@ -13,7 +13,7 @@ from spectra.results.words import counted
 from spectra.training.guided_dropout import GuidedDropoutCallback
 from spectra.training.libraries import quiet
 from spectra.training.parameter_groups import plain_parameter_name
-from spectra.training.recipe.assembling import Assembled, assembled
+from spectra.training.recipe.assembly.assembling import Assembled, assembled
 from spectra.training.recipe.memory_estimate import memory_estimate
 from spectra.training.recipe.parts import Recipe
 from spectra.training.recipe.preview_record import PlannedBalance, PlannedDropout, PlannedGroups, PlannedUnit, Preview

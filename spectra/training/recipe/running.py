@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from spectra.errors import InputError
 from spectra.results.run_record import RunRecord, load_run
-from spectra.training.recipe.checks import faults
-from spectra.training.recipe.full_disk import full_disk_in_words
+from spectra.training.recipe.checking.checks import faults
 from spectra.training.recipe.parts import Recipe
 from spectra.training.recipe.printing import recipe_text
 from spectra.training.recipe.reading import Draft, draft_recipe, parse_recipe
-from spectra.training.recipe.run_folder import CHECKPOINTS, FIGURES, SUMMARY, is_finished, opened_folder, run_folder
+from spectra.training.recipe.run.full_disk import full_disk_in_words
+from spectra.training.recipe.run.run_folder import CHECKPOINTS, FIGURES, SUMMARY, is_finished, opened_folder, run_folder
 from spectra.training.sdft.run_files import process_rank
 
 if TYPE_CHECKING:
-    from spectra.training.recipe.run_progress import RunProgress
+    from spectra.training.recipe.run.run_progress import RunProgress
 
 
 def run_recipe(
@@ -87,7 +87,7 @@ def _is_finished(folder: Path, rank: int, world: int) -> bool:
     """Ask the first process, which may have removed an earlier run, and let the others wait for it."""
     finished = is_finished(folder)
     if rank == 0 and not finished:
-        from spectra.training.recipe.resuming import remove_torn_checkpoints
+        from spectra.training.recipe.run.resuming import remove_torn_checkpoints
 
         remove_torn_checkpoints(folder / CHECKPOINTS)
     if world == 1:
@@ -102,7 +102,7 @@ def _is_finished(folder: Path, rank: int, world: int) -> bool:
 
 def _run(recipe: Recipe, folder: Path, progress: RunProgress | None) -> RunRecord:
     from spectra.training.libraries import quiet
-    from spectra.training.recipe.session import Session
+    from spectra.training.recipe.run.session import Session
 
     with quiet():
         session = Session(recipe, folder, progress)

@@ -134,7 +134,7 @@ def _output(folder: Path) -> str:
 
 
 def _faults(draft: Draft) -> list[str]:
-    from spectra.training.recipe.checks import faults
+    from spectra.training.recipe.checking.checks import faults
 
     return faults(draft)
 

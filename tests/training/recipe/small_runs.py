@@ -101,8 +101,8 @@ def place_death(place):
     import torch
     from transformers import TrainerState
 
-    from spectra.training.recipe import run_folder, session
-    from spectra.training.recipe.stopping import Stopping
+    from spectra.training.recipe.run import run_folder, session
+    from spectra.training.recipe.run.stopping import Stopping
 
     what, _, number = place.partition(" ")
     first = int(number or 1)
@@ -173,7 +173,7 @@ def until_finished(recipe, output, place):
 def main(folder, *places):
     """Run the recipe once for each place, and print how its processes ended."""
     recipe = prepare(Path(folder))
-    import spectra.training.recipe.session  # noqa: F401 - once for all
+    import spectra.training.recipe.run.session  # noqa: F401 - once for all
 
     codes = {"nowhere": [forked(lambda: run(recipe, [f"output={folder}/nowhere"]))]}
     for place in places:

@@ -12,10 +12,10 @@ import torch
 
 from spectra.errors import InputError
 from spectra.results.run_record import load_run
-from spectra.training.recipe import session
 from spectra.training.recipe.reading import parse_recipe, read_recipe
+from spectra.training.recipe.run import session
+from spectra.training.recipe.run.stopping import Stopping
 from spectra.training.recipe.running import run_recipe
-from spectra.training.recipe.stopping import Stopping
 from tests.pretrained import VOCABULARY, WORDS, decoder_tokenizer, save_gpt2
 from tests.training.recipe.small_runs import at_call, drawn, outcome, prepare, run
 

@@ -11,7 +11,7 @@ from spectra.results.run_record import RunRecord
 from spectra.training.recipe.parts import Recipe
 from spectra.training.recipe.printing import write_recipe
 from spectra.training.recipe.reading import parse_recipe
-from spectra.training.recipe.run_folder import RECIPE
+from spectra.training.recipe.run.run_folder import RECIPE
 from spectra.training.sweep import worker
 
 
