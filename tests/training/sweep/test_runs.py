@@ -203,7 +203,8 @@ def test_jobs_below_one_are_refused(swept):
 
 
 def test_processors_are_divided_unless_the_user_did(swept, orders, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # libraries set the others when imported
+        monkeypatch.delenv(name, raising=False)
     swept(seeds=(0, 1), jobs=2)
     processors = len(os.sched_getaffinity(0))
     assert (orders / "threads").read_text().split() == [str(max(1, processors // 2))] * 2

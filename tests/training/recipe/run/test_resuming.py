@@ -14,13 +14,22 @@ from tests.training.dcs.full_disk import full_disk
 STEPS = {"max_steps": 10, "save_strategy": "steps", "save_steps": 3, "logging_steps": 4, "lr_scheduler_type": "constant"}
 
 
+catching = []
+
+
 def trainer(folder, start=None, **changes):
     from transformers import Trainer
 
     made = Trainer(bert(), arguments(folder, **(STEPS | changes)), train_dataset=samples(22), eval_dataset=samples(5, seed=1))
     Resuming(made, start, lambda: (7, {"training": 1.5}))
-    made.add_callback(Stopping())
+    catching.append(Stopping())
+    made.add_callback(catching[-1])
     return made
+
+
+def release():
+    while catching:  # handlers are put back in reverse order
+        catching.pop().release()
 
 
 def history(made):
@@ -35,9 +44,18 @@ def trained(made, start=None):
     return made
 
 
+@pytest.fixture(autouse=True)
+def released():
+    """Signals are caught by nobody when a test is over."""
+    yield
+    release()
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return trained(trainer(tmp_path_factory.mktemp("whole"), eval_strategy="epoch"))
+    made = trained(trainer(tmp_path_factory.mktemp("whole"), eval_strategy="epoch"))
+    release()
+    return made
 
 
 @pytest.mark.parametrize("step", [3, 6, 9, 10], ids=["within an epoch", "at its end", "in the last", "at the very end"])
