@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 import warnings
 
 import pytest
@@ -307,6 +308,7 @@ def test_what_was_under_way_at_a_failure_is_still_taken():
             refused.set()
             return refusal(400, "no")
         assert refused.wait(5)
+        time.sleep(0.5)  # until the refusal is read, which nothing here can see; too short, and "b" is asked
         return echo(said, attempt)
 
     error = failure(reply, "bad", "a", "b", concurrency=2)
