@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from spectra.report.cells import name_cell, number_cell, plain_table
 from spectra.results.base_shift import BaseShift, MatrixChange
 from spectra.results.records import LayerStatus
 
@@ -31,30 +32,24 @@ def base_shift_table(shifts: Mapping[str, BaseShift], *, width: int, max_rows: i
         values. A star marks a change of which a tenth or more may be rounding. Under the table stands what theory says, where
         ranks and numbers of tasks are known.
     """
-    from rich.table import Table
     from rich.text import Text
 
     top = sorted({count for shift in shifts.values() for count in shift.top})
     theories = list(dict.fromkeys(shift.theory for shift in shifts.values() if shift.theory))
     caption = Text("\n".join([*theories, _CARE] if theories else []), "dim")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", caption=caption, caption_justify="left")
-    table.add_column("", no_wrap=True, overflow="ellipsis")
+    table = plain_table("", caption=caption, caption_justify="left")
     for heading in ("change", "stable rank", "rank", *(f"top {count}" for count in top)):
         table.add_column(heading, justify="right", no_wrap=True)
     name_width = max(16, width - _NUMBERS_WIDTH - _SHARE_WIDTH * len(top))
     for name, shift in shifts.items():
         words = f"{name}, median of {len(shift.changed)}"
-        table.add_row(Text(_cut(words, name_width), "bold"), *_medians(shift, top))  # a text: brackets in a name are no markup
+        table.add_row(name_cell(words, name_width, "bold"), *_medians(shift, top))
         ordered = sorted(shift.matrices, key=_furthest_first)
         for matrix in ordered[:max_rows]:
-            table.add_row(Text("  " + _cut(matrix.matrix_name, name_width - 2)), *_cells(matrix, top))
+            table.add_row(Text("  ") + name_cell(matrix.matrix_name, name_width - 2), *_cells(matrix, top))
         if len(ordered) > max_rows:
             table.add_row(f"  … {len(ordered) - max_rows} more")
     return table
-
-
-def _cut(name: str, width: int) -> str:
-    return name if len(name) <= width else "…" + name[1 - width :]
 
 
 def _furthest_first(matrix: MatrixChange) -> float:
@@ -67,20 +62,20 @@ def _or_zero(value: float) -> float:
 
 
 def _medians(shift: BaseShift, top: list[int]) -> list[str]:
-    numbers = [_number(shift.median("relative_change"), ".3g"), _number(shift.median("stable_rank"), ".3g")]
-    return [*numbers, _number(shift.median("matrix_rank"), ".0f"), *(_number(shift.energy(count), ".0%") for count in top)]
+    numbers = [number_cell(shift.median("relative_change"), ".3g"), number_cell(shift.median("stable_rank"), ".3g")]
+    return [
+        *numbers,
+        number_cell(shift.median("matrix_rank"), ".0f"),
+        *(number_cell(shift.energy(count), ".0%") for count in top),
+    ]
 
 
 def _cells(matrix: MatrixChange, top: list[int]) -> list[str]:
     if matrix.status != LayerStatus.OK:
         return [str(matrix.status)]
     return [
-        _number(matrix.relative_change, ".3g") + "*" * (not matrix.is_reliable),
-        _number(matrix.stable_rank, ".3g"),
-        f"{_number(matrix.matrix_rank, '.0f')}/{matrix.num_eigenvalues}",
-        *(_number(matrix.energy.get(count, math.nan), ".0%") for count in top),
+        number_cell(matrix.relative_change, ".3g") + "*" * (not matrix.is_reliable),
+        number_cell(matrix.stable_rank, ".3g"),
+        f"{number_cell(matrix.matrix_rank, '.0f')}/{matrix.num_eigenvalues}",
+        *(number_cell(matrix.energy.get(count, math.nan), ".0%") for count in top),
     ]
-
-
-def _number(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spectra.report.cells import name_cell, number_cell, plain_table
 from spectra.results.model_shift import MatrixShift, ModelShift
 
 if TYPE_CHECKING:
@@ -27,21 +28,15 @@ def model_shift_table(shift: ModelShift, *, width: int, max_rows: int = 20) -> T
         A rich table: the norm of each change over that of its matrix, and alpha and stable rank before and after, where they
         were computed. A star marks an alpha of a poor fit; a line below says so if there is one.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("matrix", no_wrap=True, overflow="ellipsis")
+    table = plain_table("matrix")
     headings = ["change", "alpha", "stable rank"] if shift.settings else ["change"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     name_width = max(16, width - _NUMBERS_WIDTH)
     ordered = _largest_first(shift.matrices)
     for matrix in ordered[:max_rows]:
-        name = matrix.matrix_name
-        short = name if len(name) <= name_width else "…" + name[1 - name_width :]
-        cells = (_number(matrix.relative_change, ".3g"), _alphas(matrix), _ranks(matrix))
-        table.add_row(Text(short), *cells[: len(headings)])  # a text: brackets in a name are no markup
+        cells = (number_cell(matrix.relative_change, ".3g"), _alphas(matrix), _ranks(matrix))
+        table.add_row(name_cell(matrix.matrix_name, name_width), *cells[: len(headings)])
     if len(ordered) > max_rows:
         table.add_row(f"… {len(ordered) - max_rows} more")
     if shift.settings and any("*" in _alphas(matrix) for matrix in ordered[:max_rows]):
@@ -56,12 +51,8 @@ def _largest_first(matrices: Sequence[MatrixShift]) -> list[MatrixShift]:
 
 def _alphas(matrix: MatrixShift) -> str:
     sides = ((matrix.alpha_before, matrix.fit_quality_before), (matrix.alpha_after, matrix.fit_quality_after))
-    return " → ".join(_number(alpha, ".2f") + "*" * (quality == "poor") for alpha, quality in sides)
+    return " → ".join(number_cell(alpha, ".2f") + "*" * (quality == "poor") for alpha, quality in sides)
 
 
 def _ranks(matrix: MatrixShift) -> str:
-    return " → ".join(_number(rank, ".1f") for rank in (matrix.stable_rank_before, matrix.stable_rank_after))
-
-
-def _number(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)
+    return " → ".join(number_cell(rank, ".1f") for rank in (matrix.stable_rank_before, matrix.stable_rank_after))

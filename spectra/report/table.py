@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spectra.report.cells import name_cell, number_cell, plain_table
 from spectra.results.records import FAILURES, ExpertSummary, LayerDiagnostics, LayerStatus, SkippedTensor
 from spectra.results.words import counted
 
@@ -60,12 +61,10 @@ def layer_table(layers: Sequence[LayerDiagnostics], *, width: int, max_rows: int
     Returns:
         A rich table, without colour where the console has none.
     """
-    from rich.table import Table
     from rich.text import Text
 
     show_shape, show_rank = width >= 90, width >= 70
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("layer", no_wrap=True, overflow="ellipsis", ratio=None)
+    table = plain_table("layer")
     if show_shape:
         table.add_column("shape", justify="right", no_wrap=True)
     table.add_column("alpha", justify="right", no_wrap=True)
@@ -79,17 +78,17 @@ def layer_table(layers: Sequence[LayerDiagnostics], *, width: int, max_rows: int
     name_width = max(16, width - _NUMBERS_WIDTH - 13 * show_shape - 13 * show_rank - _NOTE_WIDTH)
     ordered = worst_first(layers)
     for layer in ordered[:max_rows]:
-        cells: list[str | Text] = [Text(_shortened(layer.matrix_name, name_width))]  # a text: brackets are no markup
+        cells: list[str | Text] = [name_cell(layer.matrix_name, name_width)]
         if show_shape:
             cells.append(_shape(layer))
         cells += [
-            _number(layer.alpha, 2),
-            _number(layer.alpha_std_error, 2),
-            _number(layer.ks_distance, 3),
+            number_cell(layer.alpha, ".2f"),
+            number_cell(layer.alpha_std_error, ".2f"),
+            number_cell(layer.ks_distance, ".3f"),
             str(layer.num_tail) if layer.num_tail is not None else "–",
         ]
         if show_rank:
-            cells.append(_number(layer.stable_rank, 1))
+            cells.append(number_cell(layer.stable_rank, ".1f"))
         note = Text(_note(layer))
         if width < _WIDE and layer.status not in _IN_FULL:
             note.no_wrap, note.overflow = True, "ellipsis"
@@ -111,11 +110,7 @@ def expert_table(summaries: Sequence[ExpertSummary], *, width: int, max_rows: in
     Returns:
         A rich table: mean, spread and range of alpha over the experts.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("experts of", no_wrap=True, overflow="ellipsis")
+    table = plain_table("experts of")
     shown = {"experts": 7, "reliable": 8, "alpha mean": 10, "std": 6, "min": 6, "max": 6, "stable rank mean": 16}
     headings = [heading for heading in shown if width >= 100 or heading not in ("std", "stable rank mean")]
     for heading in headings:
@@ -124,10 +119,10 @@ def expert_table(summaries: Sequence[ExpertSummary], *, width: int, max_rows: in
     for summary in summaries[:max_rows]:
         alpha, rank = summary.metrics.get("alpha"), summary.metrics.get("stable_rank")
         numbers = (alpha.mean, alpha.std, alpha.min, alpha.max) if alpha else (math.nan,) * 4
-        cells = [str(summary.num_experts), str(summary.num_reliable), *(_number(number, 2) for number in numbers)]
-        cells.append(_number(rank.mean if rank else math.nan, 1))
+        cells = [str(summary.num_experts), str(summary.num_reliable), *(number_cell(number, ".2f") for number in numbers)]
+        cells.append(number_cell(rank.mean if rank else math.nan, ".1f"))
         chosen = [cell for heading, cell in zip(shown, cells, strict=True) if heading in headings]
-        table.add_row(Text(_shortened(summary.stack, name_width)), *chosen)
+        table.add_row(name_cell(summary.stack, name_width), *chosen)
     if len(summaries) > max_rows:
         table.add_row(f"… {counted(len(summaries) - max_rows, 'more weight')}")
     return table
@@ -174,12 +169,3 @@ def _style(layer: LayerDiagnostics) -> str | None:
 def _shape(layer: LayerDiagnostics) -> str:
     shape = f"{layer.num_rows}×{layer.num_cols}"
     return f"{layer.num_matrices}·{shape}" if layer.num_matrices > 1 else shape
-
-
-def _number(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _shortened(name: str, width: int) -> str:
-    """Cut a long name at its start: block number and role stand at its end."""
-    return name if len(name) <= width else "…" + name[-(width - 1) :]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from spectra.errors import InputError
 from spectra.report.figures.depth import Place, places
+from spectra.report.figures.lines_by_depth import add_depth_bar, depth_colors, draw_lines
 from spectra.report.figures.style import COLUMN_WIDTH, TEXT_WIDTH, style
 from spectra.results.run_spectra import RunSpectra
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-_COLORS = "viridis"  # ordered, with any colour vision and in grey
-_LIGHTEST = 0.92  # of the map: what follows is a yellow that vanishes on white
 _ASPECT = 1.2  # height over column width
-_MOST_TICKS = 9
 
 
 def alpha_trajectory(spectra: Sequence[RunSpectra], *, wide: bool = False) -> Figure:
@@ -59,7 +56,7 @@ def alpha_trajectory(spectra: Sequence[RunSpectra], *, wide: bool = False) -> Fi
         size = (TEXT_WIDTH if wide else COLUMN_WIDTH, COLUMN_WIDTH * _ASPECT)
         figure = Figure(figsize=size, layout="constrained")
         levels, changes = figure.subplots(2, sharex=True)
-        colors = _colors(placed)
+        colors = depth_colors(placed)
         _draw(levels, epochs, alphas, placed, colors)
         _draw(changes, epochs, alphas - alphas[0], placed, colors)
         levels.set_ylabel(r"power-law exponent $\alpha$")
@@ -69,7 +66,7 @@ def alpha_trajectory(spectra: Sequence[RunSpectra], *, wide: bool = False) -> Fi
         kind = "reliable" if is_reliable else "doubtful"
         levels.set_title(f"{kind} fits of {len(names)} of {len(rows[0])} layers", loc="left")
         levels.legend()
-        _add_bar(figure, [levels, changes], placed, colors, label)
+        add_depth_bar(figure, [levels, changes], placed, colors, label)
     return figure
 
 
@@ -80,32 +77,6 @@ def _names(spectra: Sequence[RunSpectra], qualities: set[str]) -> list[str]:
     return [layer.matrix_name for layer in spectra[0].report.layers if layer.matrix_name in common] if common else []
 
 
-def _colors(placed: Sequence[Place]) -> dict[float, Any]:
-    """Give each depth a colour, from the first to the last of the model."""
-    from matplotlib import colormaps
-
-    depths = sorted({place.depth for place in placed})
-    return dict(zip(depths, colormaps[_COLORS](np.linspace(0.0, _LIGHTEST, len(depths))), strict=True))
-
-
 def _draw(axes: Any, epochs: Sequence[float], values: FloatArray, placed: Sequence[Place], colors: Mapping[float, Any]) -> None:
-    for column, place in enumerate(placed):
-        axes.plot(epochs, values[:, column], color=colors[place.depth], linewidth=0.7)
+    draw_lines(axes, epochs, values, placed, colors)
     axes.plot(epochs, values.mean(axis=1), color="black", linewidth=1.2, linestyle="--", marker=".", label="mean")
-
-
-def _add_bar(figure: Any, panels: Any, placed: Sequence[Place], colors: Mapping[float, Any], label: str) -> None:
-    """Tell which colour is which depth."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
-    names = {place.depth: place.tick or f"{place.depth:g}" for place in placed}
-    number = len(colors)
-    chosen = range(0, number, math.ceil(number / _MOST_TICKS))
-    mappable = ScalarMappable(BoundaryNorm(np.arange(number + 1) - 0.5, number), ListedColormap(list(colors.values())))
-    bar = figure.colorbar(mappable, ax=panels, ticks=list(chosen), aspect=40, pad=0.02)
-    bar.ax.set_yticklabels([names[depth] for depth in [*colors][:: chosen.step]])
-    bar.ax.tick_params(which="both", length=0)
-    bar.ax.invert_yaxis()  # the first block above, as in a list
-    bar.outline.set_visible(False)
-    bar.set_label(label)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import InputError
-from spectra.report.figures.depth import Place, name_the_depths, places
-from spectra.report.figures.series import add_legend, aspect, draw_along_depth, look
+from spectra.report.figures.block_medians import draw_block_medians, quartiles
+from spectra.report.figures.depth import name_the_depths, places
+from spectra.report.figures.matrix_places import asides
+from spectra.report.figures.series import add_legend, aspect, look
 from spectra.report.figures.style import COLUMN_WIDTH, TEXT_WIDTH, style
 from spectra.report.figures.units import scale_multipliers
 from spectra.results.base_shift import BaseShift, MatrixChange
@@ -60,7 +61,7 @@ def base_shift(shifts: Mapping[str, BaseShift], *, wide: bool = False) -> Figure
 def _draw_energy(axes: Any, number: int, name: str, matrices: Sequence[MatrixChange]) -> None:
     color, _ = look(number)
     counts = list(matrices[0].energy)
-    low, middle, high = _quartiles([[matrix.energy[count] for count in counts] for matrix in matrices])
+    low, middle, high = quartiles([[matrix.energy[count] for count in counts] for matrix in matrices])
     axes.fill_between(counts, low, high, color=color, alpha=0.18, linewidth=0, zorder=2)
     axes.plot(counts, middle, color=color, label=name, zorder=3)
 
@@ -92,40 +93,13 @@ def _draw_ranks(axes: Any, shifts: Mapping[str, BaseShift]) -> None:
     matrices = {matrix.matrix_name: matrix for shift in shifts.values() for matrix in shift.changed}
     placed, label = places(list(matrices), is_input=[matrix.kind == "embedding" for matrix in matrices.values()])
     place_of = dict(zip(matrices, placed, strict=True))
+    aside = asides(len(shifts), _SPREAD)
     for number, (name, shift) in enumerate(shifts.items()):
-        aside = _SPREAD * (number / (len(shifts) - 1) - 0.5) if len(shifts) > 1 else 0.0
-        _draw_along(axes, number, name, [(place_of[matrix.matrix_name], matrix) for matrix in shift.changed], aside)
+        points = [(place_of[matrix.matrix_name], matrix.stable_rank, not matrix.is_reliable) for matrix in shift.changed]
+        draw_block_medians(axes, number, name, points, aside=aside[number])
     scale_multipliers(axes, [matrix.stable_rank for shift in shifts.values() for matrix in shift.changed])
     if axes.get_yscale() == "linear":
         axes.set_ylim(bottom=0.0)
     axes.set_xlabel(label)
     axes.set_ylabel("stable rank of the change")
     name_the_depths(axes, placed)
-
-
-def _draw_along(axes: Any, number: int, name: str, points: Sequence[tuple[Place, MatrixChange]], aside: float) -> None:
-    at = {place.depth: place for place, _ in sorted(points, key=lambda point: point[0].depth)}
-    inside = [[matrix for place, matrix in points if place.depth == depth] for depth in at]
-    bands = [_quartiles([matrix.stable_rank for matrix in matrices]) for matrices in inside]
-    draw_along_depth(
-        axes,
-        *look(number),
-        name,
-        [_apart(place, aside) for place in at.values()],
-        [middle for _, middle, _ in bands],
-        bars=[(middle - low, high - middle) for low, middle, high in bands],
-        hollow=[not all(matrix.is_reliable for matrix in matrices) for matrices in inside],
-    )
-
-
-def _apart(place: Place, aside: float) -> Place:
-    """Move a place aside; no line joins the ends of a model with its blocks, whose matrices are others."""
-    stack = {"in": -1, "out": -2}[place.tick] if place.is_end else place.stack
-    return dataclasses.replace(place, depth=place.depth + aside, stack=stack)
-
-
-def _quartiles(values: Sequence[float] | Sequence[Sequence[float]]) -> Any:
-    """Return quartile, median and quartile over the first axis."""
-    import numpy as np
-
-    return np.quantile(values, (0.25, 0.5, 0.75), axis=0)

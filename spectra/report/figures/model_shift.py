@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import InputError
-from spectra.report.figures.depth import Place, name_the_depths, places
+from spectra.report.figures.depth import name_the_depths
+from spectra.report.figures.matrix_places import PlacedMatrix, place_matrices
 from spectra.report.figures.series import add_legend, aspect, draw_along_depth, look
 from spectra.report.figures.style import COLUMN_WIDTH, TEXT_WIDTH, style
 from spectra.results.model_shift import MatrixShift, ModelShift
@@ -20,15 +19,9 @@ if TYPE_CHECKING:
 
 _PANEL = 0.56  # height over column width
 _LOG_FROM = 10.0  # largest over smallest change; below, a logarithmic axis would have one or two numbers on it
-_ONE_OF_MANY = re.compile(r"\[[\d, ]+\]|\.head\d+$")  # all experts and all heads of a weight are one series
 _NO_BAR = (math.nan, math.nan)
 
-
-@dataclass(frozen=True)
-class _Point:
-    role: str
-    place: Place
-    matrix: MatrixShift
+_Point = PlacedMatrix[MatrixShift]
 
 
 def model_shift(shift: ModelShift, *, wide: bool = False) -> Figure:
@@ -50,7 +43,7 @@ def model_shift(shift: ModelShift, *, wide: bool = False) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    points, depth_label = _points([m for m in shift.matrices if math.isfinite(m.relative_change)])
+    points, depth_label = place_matrices([m for m in shift.matrices if math.isfinite(m.relative_change)])
     if not points:
         raise InputError(f"no matrix of '{shift.tuned}' changed by a known amount, so there is nothing to draw.")
     roles = list(dict.fromkeys(point.role for point in points))
@@ -70,18 +63,6 @@ def model_shift(shift: ModelShift, *, wide: bool = False) -> Figure:
         panels[0].set_title(f"{name}, in total {shift.relative_change:.2g}", loc="left", parse_math=False)
         add_legend(figure, panels[-1], wide=wide)
     return figure
-
-
-def _points(matrices: Sequence[MatrixShift]) -> tuple[list[_Point], str]:
-    names = [_ONE_OF_MANY.sub("", matrix.matrix_name) for matrix in matrices]
-    placed, label = places(names, is_input=[matrix.kind == "embedding" for matrix in matrices])
-    return [_Point(_role(m, place), place, m) for m, place in zip(matrices, placed, strict=True)], label
-
-
-def _role(matrix: MatrixShift, place: Place) -> str:
-    if place.role:
-        return place.role
-    return matrix.layer_name if place.is_end and matrix.kind != "embedding" else matrix.kind
 
 
 def _draw_changes(axes: Any, points: Sequence[_Point], roles: Sequence[str]) -> None:
