@@ -32,14 +32,27 @@ def write_result(folder: Path, content: Mapping[str, Any], table: str, spectra: 
     """
     import json
 
-    import numpy as np
-    from safetensors.numpy import save as to_safetensors
-
     # report.json last: a folder that has it is complete.
-    write_whole(folder / SPECTRA, to_safetensors({name: np.ascontiguousarray(spectra[name]) for name in spectra}))
+    write_arrays(folder / SPECTRA, spectra)
     write_whole(folder / LAYERS, table.encode())
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(folder / REPORT, (text + "\n").encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.float64]]) -> None:
+    """Write arrays as a safetensors file.
+
+    Args:
+        path: The file.
+        arrays: By name.
+
+    Raises:
+        ResultsError: It cannot be written.
+    """
+    import numpy as np
+    from safetensors.numpy import save as to_safetensors
+
+    write_whole(path, to_safetensors({name: np.ascontiguousarray(arrays[name]) for name in arrays}))
 
 
 def write_whole(path: Path, content: bytes) -> None:
