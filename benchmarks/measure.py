@@ -55,13 +55,14 @@ def use_few_cores() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
 
 
-def run_module(module: str, *arguments: str, threads: int = 1) -> Sample:
+def run_module(module: str, *arguments: str, threads: int = 1, core: int | None = None) -> Sample:
     """Run ``python -m module arguments`` with pinned BLAS threads.
 
     Args:
         module: A module that writes JSON, and only that, to stdout.
         *arguments: Its command line.
         threads: BLAS threads.
+        core: Which of this process's cores the child is bound to, where the system can. Default: it has all of them.
 
     Returns:
         The sample.
@@ -74,6 +75,8 @@ def run_module(module: str, *arguments: str, threads: int = 1) -> Sample:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         child = subprocess.Popen(command, stdout=out, stderr=err, env=environment, cwd=ROOT)
+        if core is not None and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(child.pid, {sorted(os.sched_getaffinity(0))[core]})
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)

@@ -45,7 +45,7 @@ class ScaleRecord:
 
     Attributes:
         step: Optimizer steps that were done before it.
-        seconds: What all updates took, since training started or was continued.
+        seconds: What all updates took so far.
         share: Of the wall time since then.
         scores: The metric of each unit that has one; NaN where it could not be measured.
         scales: The multiplier of each unit, from this step on.

@@ -144,12 +144,12 @@ class TempBalance:
 
     @property
     def share(self) -> float:
-        """Share of the time since the start that went into updates."""
+        """Share of the time that went into updates, in all runs that this one goes on from."""
         return self._clock.share
 
     @property
     def seconds_of_updates(self) -> float:
-        """What updates took since the start."""
+        """What updates took in this process."""
         return self._clock.seconds_of_updates
 
     def step(self) -> None:
@@ -195,7 +195,7 @@ class TempBalance:
         numbers = {f"{metric}_mean": statistics.fmean(values), f"{metric}_std": statistics.pstdev(values)} if values else {}
         numbers |= {"scale_min": min(self.scales.values()), "scale_max": max(self.scales.values())}
         numbers |= {"updates": self.num_updates, "share_of_time": self.share}
-        numbers |= {"seconds_per_update": self._clock.seconds_of_updates / self.num_updates}
+        numbers |= {"seconds_per_update": self._clock.total_seconds / self.num_updates}
         numbers |= {f"scale/{unit}": scale for unit, scale in self.scales.items()}
         return {f"{self.policy.method}/{name}": number for name, number in numbers.items()}
 
@@ -361,7 +361,7 @@ class TempBalance:
             return
         record = ScaleRecord(
             step=self.num_steps,
-            seconds=self._clock.seconds_of_updates,
+            seconds=self._clock.total_seconds,
             share=self.share,
             scores=dict(self.scores),
             scales=dict(self.scales),

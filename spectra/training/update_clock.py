@@ -29,6 +29,7 @@ class UpdateClock:
 
     .. math:: \text{interval} \ge T_u / (\text{budget} \cdot T_s) ,
 
+    and with which all updates so far, the first one included, and the next one take at most that share of the whole time;
     between 1 and 1000, with :math:`T_u` and :math:`T_s` the medians of the seconds of an update and of a step. It is chosen
     anew after each update, once some steps have been timed; in a run of several processes by the slowest of them, for all.
 
@@ -63,12 +64,18 @@ class UpdateClock:
         self._updates: deque[float] = deque(maxlen=_REMEMBERED)
         self._now = now
         self._started = now()
+        self._elapsed_before = self._seconds_before = 0.0
         self._last_step: float | None = None
 
     @property
+    def total_seconds(self) -> float:
+        """What updates took, those of the clocks that this one goes on from included."""
+        return self._seconds_before + self.seconds_of_updates
+
+    @property
     def share(self) -> float:
-        """Share of the time since the start that went into updates."""
-        return self.seconds_of_updates / max(self._now() - self._started, 1e-9)
+        """Share of the whole time that went into updates."""
+        return self.total_seconds / max(self._elapsed(), 1e-9)
 
     def tick(self) -> bool:
         """Count a step.
@@ -111,6 +118,8 @@ class UpdateClock:
             "steps_since_update": self.steps_since_update,
             "steps": list(self._steps),
             "updates": list(self._updates),
+            "elapsed": self._elapsed(),
+            "seconds": self.total_seconds,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -124,7 +133,11 @@ class UpdateClock:
         self.steps_since_update = state["steps_since_update"]
         self._steps.extend(state["steps"])
         self._updates.extend(state["updates"])
+        self._elapsed_before, self._seconds_before = state.get("elapsed", 0.0), state.get("seconds", 0.0)
         self._last_step = None
+
+    def _elapsed(self) -> float:
+        return self._elapsed_before + self._now() - self._started
 
     def _time_step(self) -> None:
         self._wait()
@@ -146,8 +159,10 @@ class UpdateClock:
 
         interval = self.interval or 0
         if self._updates and self._steps:
-            ratio = statistics.median(self._updates) / max(statistics.median(self._steps), 1e-9)
-            interval = min(max(math.ceil(ratio / self._budget), LEAST_INTERVAL), MOST_INTERVAL)
+            update, step = statistics.median(self._updates), max(statistics.median(self._steps), 1e-9)
+            until_paid = (self.total_seconds + update) / self._budget - self._elapsed()
+            steps = max(math.ceil(update / self._budget / step), self.steps_since_update + math.ceil(until_paid / step))
+            interval = min(max(steps, LEAST_INTERVAL), MOST_INTERVAL)
         if distributed.is_available() and distributed.is_initialized():
             slowest = torch.tensor(interval, device=self._device)
             distributed.all_reduce(slowest, op=distributed.ReduceOp.MAX)

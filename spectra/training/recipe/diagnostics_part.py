@@ -81,8 +81,8 @@ class DiagnosticsPart(Part):
         guided_dropout: The options, or ``None``.
         spectra: When the spectra of all weights are recorded.
         fisher: Whether the Fisher of the training data is recorded before training.
-        budget: Share of the time of training that all diagnostics in it may take together, in equal parts. Spectra before and
-            after and the first multipliers are always computed: a short run may take more.
+        budget: Share of the time of training that all diagnostics in it may take together: half of it for spectra, half for
+            multipliers. Spectra before and after and the first multipliers are always computed: a short run may take more.
     """
 
     tempbalance: Mapping[str, Any] | None = option(
@@ -101,10 +101,19 @@ class DiagnosticsPart(Part):
     budget: float = option("share of the training time that all diagnostics may take", _OURS, _BUDGET, 0.05)
 
     @property
-    def budget_of_each(self) -> float:
-        """The share of each diagnostic that takes time in training: equal parts of the budget."""
-        at_work = (self.tempbalance is not None, self.alphadecay is not None, self.spectra != "none")
-        return self.budget / max(sum(at_work), 1)
+    def budget_of_spectra(self) -> float:
+        """The share of the time for recorded spectra: half the budget if there are multipliers, else all."""
+        return self.budget / 2 if self._num_balances else self.budget
+
+    @property
+    def budget_of_each_balance(self) -> float:
+        """The share of the time for the updates of TempBalance, and for those of AlphaDecay."""
+        rest = self.budget - (self.budget_of_spectra if self.spectra != "none" else 0.0)
+        return rest / max(self._num_balances, 1)
+
+    @property
+    def _num_balances(self) -> int:
+        return (self.tempbalance is not None) + (self.alphadecay is not None)
 
     def sources(self) -> dict[Key, str]:
         """Return where values come from, of options that have their default."""

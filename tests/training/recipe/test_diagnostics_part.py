@@ -22,14 +22,19 @@ def test_a_budget_that_cannot_be_is_refused(budget):
 
 
 @pytest.mark.parametrize(
-    ("changes", "number"),
+    ("changes", "of_spectra", "of_each_balance"),
     [
-        ([], 1),
-        (["diagnostics.spectra=none"], 1),
-        (["tempbalance=recommended"], 2),
-        (["tempbalance=recommended", "alphadecay=alphadecay"], 3),
-        (["tempbalance=recommended", "diagnostics.spectra=none"], 1),
+        ([], 1, None),
+        (["diagnostics.spectra=none"], None, None),
+        (["tempbalance=recommended"], 1 / 2, 1 / 2),
+        (["tempbalance=recommended", "alphadecay=alphadecay"], 1 / 2, 1 / 4),
+        (["tempbalance=recommended", "diagnostics.spectra=none"], None, 1),
+        (["tempbalance=recommended", "alphadecay=alphadecay", "diagnostics.spectra=none"], None, 1 / 2),
     ],
 )
-def test_what_takes_time_shares_the_budget(changes, number):
-    assert parse_recipe(RECIPE, changes).diagnostics.budget_of_each == pytest.approx(0.05 / number)
+def test_what_takes_time_shares_the_budget(changes, of_spectra, of_each_balance):
+    part = parse_recipe(RECIPE, changes).diagnostics
+    if of_spectra is not None:
+        assert part.budget_of_spectra == pytest.approx(0.05 * of_spectra)
+    if of_each_balance is not None:
+        assert part.budget_of_each_balance == pytest.approx(0.05 * of_each_balance)

@@ -149,7 +149,7 @@ def _attach(trainer: Any, parts: Ingredients, *, balanced: nn.Module | None = No
         options = getattr(parts.recipe.diagnostics, name)
         if options is not None:
             log = str(parts.folder / f"{name}.jsonl") if logs else None
-            budget = min(options["budget"], parts.recipe.diagnostics.budget_of_each)
+            budget = min(options["budget"], parts.recipe.diagnostics.budget_of_each_balance)
             with quiet():  # of two callbacks of one class, which may be
                 callback = TempBalanceCallback({**options, "budget": budget, "log": log}, model=balanced).attach(trainer)
             parts.balances.append(callback)

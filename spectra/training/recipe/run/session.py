@@ -51,7 +51,7 @@ class Session:
         self._spent.add(self._ready.seconds)
         self._trainer = self._ready.trainer
         wanted = recipe.diagnostics
-        self._spectra = SpectraCallback(folder, wanted.spectra, model=self._ready.model, budget=wanted.budget_of_each)
+        self._spectra = SpectraCallback(folder, wanted.spectra, model=self._ready.model, budget=wanted.budget_of_spectra)
 
     def train(self) -> None:
         """Train to the end, from the last checkpoint on.
