@@ -44,6 +44,7 @@ from spectra.training.dcs.teacher import (
 )
 from spectra.training.dcs.teacher_logits import TeacherLogits, teacher_fingerprint
 from spectra.training.dcs.top_k_logits import TopKLogits
+from spectra.training.ended_training import end_where_it_ended
 from spectra.training.sharded_layers import exchanged
 
 if TYPE_CHECKING:
@@ -252,7 +253,10 @@ def _finetuned(trainer: Any, wanted: Mapping[str, str] | None, *, goes_on: bool,
         folder = Path(nested.args.output_dir)
         unfinished = _unfinished(folder, wanted)
         say(trainer, f"training the teacher, in {folder}")
-        nested.train(resume_from_checkpoint=unfinished if goes_on else None)
+        start = unfinished if goes_on else None
+        if start is not None:
+            end_where_it_ended(nested, int(start.rpartition("-")[2]))
+        nested.train(resume_from_checkpoint=start)
         if nested.args.save_strategy != "no":
             nested.save_model(str(folder))
         nested.accelerator.free_memory()

@@ -321,6 +321,34 @@ def test_an_unfinished_teacher_of_another_recipe_is_not_continued(tmp_path):
     assert logits.read_bytes() != before
 
 
+def test_a_teacher_that_was_stopped_after_its_last_step_takes_none_more(tmp_path):
+    # Two of the nine steps of the first epoch: the teacher ends in the middle of it.
+    changes = {"save_strategy": "steps", "save_steps": 2, "max_steps": 2, "lr_scheduler_type": "constant"}
+    whole = trainer(tmp_path / "whole", "uniform", **changes)
+    whole.train()
+    torn = trainer(tmp_path / "torn", "uniform", **changes)
+    make = torn.make_teacher_trainer
+
+    def make_teacher_trainer(*arguments):
+        nested = make(*arguments)
+        save = nested.save_model
+
+        def save_model(*arguments, **options):
+            if nested.state.global_step == 2 and not options.get("_internal_call"):
+                raise KeyboardInterrupt
+            save(*arguments, **options)
+
+        nested.save_model = save_model
+        return nested
+
+    torn.make_teacher_trainer = make_teacher_trainer
+    with pytest.raises(KeyboardInterrupt):
+        torn.train()
+    again = trainer(tmp_path / "torn", "uniform", **changes)
+    again.train(resume_from_checkpoint=True)
+    assert torch.equal(parameters(again.model), parameters(whole.model))
+
+
 @ASKED_BY_PEFT
 def test_adapters_start_where_they_were_and_what_is_frozen_stays_so(tmp_path):
     from peft import LoraConfig, get_peft_model

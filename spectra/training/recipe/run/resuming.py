@@ -1,8 +1,7 @@
 """Going on from a checkpoint as if nothing had happened: which checkpoints are whole, and what the trainer does not keep.
 
 A trainer that goes on from a checkpoint has forgotten the losses since its last log line, and those of the mean over the whole
-training; and where that checkpoint is of the very last step, in the middle of an epoch, it takes a step too many
-(transformers 5.23).
+training; and it may take a step too many (:mod:`spectra.training.ended_training`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import torch
 from transformers import TrainerCallback
 
 from spectra.results.versioned_json import write_json
+from spectra.training.ended_training import end_where_it_ended
 from spectra.training.recipe.run.full_disk import full_disk_in_words
 
 POSITION = "spectra_run.json"
@@ -108,7 +107,7 @@ class Resuming(TrainerCallback):
         self._save = trainer._save_checkpoint
         trainer._save_checkpoint = self._save_all
         if start is not None:
-            _end_where_it_ended(trainer, start.step)
+            end_where_it_ended(trainer, start.step)
         trainer.add_callback(self)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -141,20 +140,6 @@ class Resuming(TrainerCallback):
             loss = trainer.accelerator.gather(loss.reshape(1)).mean()
         num_lines, seconds = self._spent()
         return Position(num_lines, dict(seconds), trainer._total_loss_scalar, loss.item(), trainer._globalstep_last_logged)
-
-
-def _end_where_it_ended(trainer: Any, step: int) -> None:
-    """Let a training that is over have no epoch left."""
-    plan = trainer.set_initial_training_values
-
-    @wraps(plan)
-    def planned(*arguments: Any, **options: Any) -> Any:
-        epochs, steps_per_epoch, *more, num_steps = plan(*arguments, **options)
-        if step >= num_steps:
-            epochs = min(epochs, step // steps_per_epoch)
-        return (epochs, steps_per_epoch, *more, num_steps)
-
-    trainer.set_initial_training_values = planned
 
 
 def _is_whole(folder: Path, *, is_own: bool) -> bool:
