@@ -17,6 +17,8 @@ _EXAMPLES = """\b
 Examples:
   spectra plot report alpha-by-depth
   spectra plot report esd --layer encoder.layer.0.attention.self.query --format pdf
+  spectra plot report esd-grid --layers '*.query' --wide
+  spectra plot models.csv metric-scatter --metric alpha_weighted
   spectra plot fisher.safetensors fisher-by-layer --aggregate mean_of_means
   spectra plot report fisher-vs-alpha --fisher fisher.safetensors
   spectra plot surface.npz loss-surface --wide
@@ -51,6 +53,13 @@ def _for(option: str, does: str) -> str:
 @click.argument("source", metavar="SOURCE", type=click.Path(path_type=Path))
 @click.argument("figure", metavar="FIGURE")
 @click.option("--layer", metavar="NAME", help=_for("layer", "which layer.  [default: the worst reliable fit]"))
+@click.option(
+    "--layers",
+    multiple=True,
+    metavar="GLOB",
+    help=_for("layers", "which layers; repeatable.  [default: some of each kind]"),
+)
+@click.option("--metric", metavar="M", help=_for("metric", "a column of the layers, averaged over them.  [default: alpha]"))
 @click.option("--fisher", type=click.Path(path_type=Path), metavar="FILE", help=_for("fisher", "the model's Fisher."))
 @click.option(
     "--aggregate",
@@ -82,7 +91,7 @@ def plot(source: Path, figure: str, *, formats: str, output: Path | None, wide: 
     chosen = FIGURES[figure]
     source = chosen.source.find(source)
     chosen.source.check(figure, source)
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
     _check_options(chosen, given)
 
     from spectra.report.figures import write

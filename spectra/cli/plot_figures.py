@@ -61,6 +61,37 @@ def _alpha_by_depth(source: Path, *, wide: bool) -> Drawn:
     return figures.alpha_by_depth(load(source), wide=wide), "alpha-by-depth"
 
 
+def _alpha_histogram(source: Path, *, wide: bool) -> Drawn:
+    from spectra.report import figures
+    from spectra.results.store import load
+
+    return figures.alpha_histogram(load(source), wide=wide), "alpha-histogram"
+
+
+def _esd_grid(source: Path, *, wide: bool, layers: tuple[str, ...] = ()) -> Drawn:
+    from spectra.report import figures
+    from spectra.results.store import load
+
+    return figures.esd_grid(load(source), layers, wide=wide), "esd-grid"
+
+
+def _mp_overlay(source: Path, *, wide: bool, layer: str | None = None) -> Drawn:
+    from spectra.diagnose.bulk import with_bulk
+    from spectra.report import figures
+    from spectra.results.store import load
+
+    report = load(source)
+    name = layer or figures.default_layer(report)
+    return figures.mp_overlay(with_bulk(report, name), name, wide=wide), f"mp-overlay-{name}"
+
+
+def _metric_scatter(source: Path, *, wide: bool, metric: str = "alpha") -> Drawn:
+    from spectra.report import figures
+    from spectra.results.model_errors import load_model_errors
+
+    return figures.metric_scatter(load_model_errors(source), metric, wide=wide), f"{source.stem}-{metric}"
+
+
 def _fisher_vs_alpha(source: Path, *, wide: bool, fisher: Path | None = None, aggregate: str | None = None) -> Drawn:
     from spectra.report import figures
     from spectra.results.store import load
@@ -180,7 +211,11 @@ FIGURES = {
     figure.name: figure
     for figure in (
         PlotFigure("esd", kinds.REPORT, "density of one layer's eigenvalues, with its tail", _esd, ("layer",)),
+        PlotFigure("esd-grid", kinds.REPORT, "densities of many layers, kinds by blocks", _esd_grid, ("layers",)),
+        PlotFigure("mp-overlay", kinds.REPORT, "one layer's spectrum, its bulk and its spikes", _mp_overlay, ("layer",)),
         PlotFigure("alpha-by-depth", kinds.REPORT, "alpha along the model, by kind of layer", _alpha_by_depth),
+        PlotFigure("alpha-histogram", kinds.REPORT, "distribution of alpha, by kind of layer", _alpha_histogram),
+        PlotFigure("metric-scatter", kinds.MODELS, "a metric of many models against test error", _metric_scatter, ("metric",)),
         PlotFigure(
             "fisher-by-layer",
             kinds.FISHER,

@@ -154,4 +154,11 @@ BASE_SHIFT = SourceKind(
     (".json",),
     is_folder=True,
 )
-SOURCES = (REPORT, FISHER, SURFACE, PLAN, RUN, LOG, HISTORY, REWRITTEN, DATA_SHIFT, MODEL_SHIFT, BASE_SHIFT)
+MODELS = SourceKind(
+    "CSV",
+    "a table of models (.csv)",
+    "a table with columns report (a DIR, relative to it), test_error and, if you like, name and group",
+    "a CSV with the columns report and test_error",
+    (".csv",),
+)
+SOURCES = (REPORT, MODELS, FISHER, SURFACE, PLAN, RUN, LOG, HISTORY, REWRITTEN, DATA_SHIFT, MODEL_SHIFT, BASE_SHIFT)

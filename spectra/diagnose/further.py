@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from spectra.diagnose.bulk import bulk_columns
 from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
 from spectra.diagnose.spectra_of import Found, scale_of
 from spectra.errors import InputError, SpectraError
@@ -88,18 +89,7 @@ def _marchenko_pastur(matrices: WeightMatrices, values: FloatArray, settings: An
     )
     if found.num_spikes is None:  # else mp_quality and mp_bulk_ks_distance say it: of most trained layers
         notes += [f"bulk: {note}" for note in found.notes]
-    return {
-        "lambda_plus": found.lambda_plus,
-        "lambda_minus": found.lambda_minus,
-        "mp_sigma": found.sigma,
-        "mp_sigma_rescaled": found.sigma_rescaled,
-        "mp_scale": found.scale,
-        "mp_soft_rank": found.soft_rank,
-        "num_spikes": found.num_spikes,
-        "mp_ks_distance": found.ks_distance,
-        "mp_bulk_ks_distance": found.bulk_ks_distance,
-        "mp_quality": "good" if found.is_reliable else "poor",
-    }
+    return bulk_columns(found)
 
 
 def _randomized(

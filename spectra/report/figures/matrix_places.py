@@ -58,7 +58,7 @@ def place_matrices(matrices: Sequence[M]) -> tuple[list[PlacedMatrix[M]], str]:
     """
     names = [_ONE_OF_MANY.sub("", matrix.matrix_name) for matrix in matrices]
     placed, label = places(names, is_input=[matrix.kind == "embedding" for matrix in matrices])
-    return [PlacedMatrix(_role(m, place), place, m) for m, place in zip(matrices, placed, strict=True)], label
+    return [PlacedMatrix(role_of(m, place), place, m) for m, place in zip(matrices, placed, strict=True)], label
 
 
 def apart(place: Place, aside: float) -> Place:
@@ -88,7 +88,16 @@ def asides(number: int, spread: float) -> list[float]:
     return [spread * (i / (number - 1) - 0.5) for i in range(number)] if number > 1 else [0.0] * number
 
 
-def _role(matrix: Matrix, place: Place) -> str:
+def role_of(matrix: Matrix, place: Place) -> str:
+    """Name the series of a matrix.
+
+    Args:
+        matrix: Any.
+        place: Where it stands.
+
+    Returns:
+        What it is within its block, such as ``attention.self.query``; outside of blocks its name or kind.
+    """
     if place.role:
         return place.role
     return matrix.layer_name if place.is_end and matrix.kind != "embedding" else matrix.kind
