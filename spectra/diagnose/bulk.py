@@ -60,8 +60,8 @@ def with_bulk(report: Report, layer_name: str) -> Report:
     is_operator = settings.conv_mode == "operator" and row.kind.startswith("conv")
     if settings.inverse or settings.subsample != "none" or is_operator or len(values) != size:
         raise InputError(
-            f"layer '{layer_name}': the saved spectrum is not that of its matrices, and only these have a Marchenko-Pastur bulk. "
-            "Analyse the model without inverse, subsample and conv_mode 'operator'; a low-rank product has none."
+            f"layer '{layer_name}': the saved spectrum is not that of its matrices, and only these have a Marchenko-Pastur "
+            "bulk. Analyse the model without inverse, subsample and conv_mode 'operator'; a low-rank product has none."
         )
     if math.isfinite(row.lambda_plus):
         return report

@@ -340,7 +340,7 @@ def test_the_fisher_must_be_given_to_be_drawn_against_alpha(refused, folder):
 @pytest.mark.parametrize(
     ("figure", "option", "takers"),
     [
-        ("alpha-by-depth", "--layer", "esd"),
+        ("alpha-by-depth", "--layer", "esd and mp-overlay"),
         ("esd", "--fisher", "fisher-vs-alpha"),
         ("alpha-by-depth", "--aggregate", "fisher-by-layer and fisher-vs-alpha"),
     ],
@@ -353,6 +353,37 @@ def test_an_unknown_aggregate_is_one_line_with_the_nearest(refused, fisher):
     assert refused(fisher, "fisher-by-layer", "--aggregate", "traces").startswith(
         "unknown aggregate 'traces'. Did you mean 'trace'?"
     )
+
+
+@pytest.mark.parametrize("options", [["mp-overlay", "--layer", "head"], ["alpha-histogram"], ["esd-grid"]], ids=" ".join)
+def test_figures_of_all_layers_and_of_the_bulk_need_no_other_analysis(run, folder, tmp_path, options):
+    file = tmp_path / "drawn.svg"
+    assert run(folder, *options, "-o", file) == (0, f"{file}\n", "")
+
+
+def test_globs_choose_the_layers_of_a_grid(run, refused, folder, tmp_path):
+    assert run(folder, "esd-grid", "--layers", "layers.*", "--layers", "head", "-o", tmp_path / "grid.svg")[0] == 0
+    text = (tmp_path / "grid.svg").read_text()
+    assert "layers.0.fc" in text
+    assert "head" in text
+    assert "embed" not in text
+    assert refused(folder, "esd-grid", "--layers", "none").startswith("no fitted layer of 'mapping' is called 'none'.")
+
+
+def test_a_metric_of_models_is_drawn_from_their_table_and_named_after_both(run, refused, folder, tmp_path):
+    table = tmp_path / "nets.csv"
+    table.write_text(f"report,test_error,name\n{folder.name},8.5,tiny\n{folder},9,same\n")
+    code, out, err = run(table, "metric-scatter", "--metric", "alpha_weighted", "--format", "svg")
+    assert (code, out, err) == (0, f"{tmp_path}/figures/nets-alpha_weighted.svg\n", "")
+    assert "tiny" in (tmp_path / "figures" / "nets-alpha_weighted.svg").read_text()
+    assert refused(table, "metric-scatter", "--metric", "alfa").startswith("unknown metric 'alfa'. Did you mean 'alpha'?")
+
+
+def test_every_row_of_a_table_that_cannot_be_read_is_told_in_one_line(refused, tmp_path):
+    (tmp_path / "nets.csv").write_text("report,test_error\nnone,1\nnone,many\n")
+    line = refused(tmp_path / "nets.csv", "metric-scatter")
+    assert "line 2: " in line
+    assert "line 3: test_error 'many' is no number." in line
 
 
 def test_another_models_fisher_is_one_line(refused, folder, tmp_path):
