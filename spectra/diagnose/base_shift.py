@@ -11,16 +11,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from spectra.diagnose.distances import euclidean_distance
-from spectra.diagnose.layer import batches, diagnosed
+from spectra.diagnose.change_spectrum import change_spectrum, energy_counts, unit_roundoff
+from spectra.diagnose.distances import matrix_norm
+from spectra.diagnose.layer import diagnosed, spectra_by_job
 from spectra.diagnose.plan import plan_analysis
 from spectra.diagnose.profiles import resolve_settings
-from spectra.diagnose.spectra_of import spectra_of
 from spectra.errors import InputError
-from spectra.esd.eigenvalues import FloatArray, Spectrum
-from spectra.esd.norms import norm_metrics, spectral_entropy
+from spectra.esd.eigenvalues import Spectrum
 from spectra.matrices import WeightMatrices
 from spectra.results.base_shift import BaseShift, MatrixChange
 from spectra.results.records import LayerStatus, SkippedTensor
@@ -32,8 +29,6 @@ from spectra.sources.pairs import ModelPair, is_parameter, pair_models
 if TYPE_CHECKING:
     from spectra.sources.open import Model
 
-# Relative error of rounding a number to a dtype: half a unit in the last of its 53, 24, 11 or 8 binary digits.
-_UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 _TOP = (1, 8, 64)  # our choice where nothing is known of the retraining
 
 
@@ -145,8 +140,8 @@ def _rows(
     every = dataclasses.replace(settings, include=(), exclude=(), count_ties=True)
     before = {job.matrix_name: job for job in plan_analysis(pair.before, every).jobs}
     largest = max(job.num_eigenvalues for job in jobs)
-    counts = sorted({2**power for power in range(largest.bit_length())} | {max(largest, 1), *top})
-    found = _spectra(jobs, settings)
+    counts = energy_counts(largest, top)
+    found = spectra_by_job(jobs, settings)
     for job in jobs:
         row = MatrixChange(
             layer_name=job.layer_name,
@@ -160,52 +155,32 @@ def _rows(
         )
         spectrum = found.get(id(job))
         if isinstance(spectrum, Spectrum):
-            yield _measured(row, job, spectrum, _unit_roundoff(job, pair))
+            yield _measured(row, job, spectrum, unit_roundoff(job, pair.after[job.tensor.name].dtype))
         else:
             failed, _ = diagnosed(job, spectrum, settings)
             yield dataclasses.replace(row, status=failed.status.value, notes=failed.notes)
 
 
-def _spectra(jobs: Sequence[WeightMatrices], settings: AnalysisSettings) -> dict[int, Spectrum | Exception]:
-    """Decompose matrices, by the identity of their job: where the order of batches is another."""
-    return {
-        id(job): found if isinstance(found, Exception) else found.whole
-        for batch in batches(job for job in jobs if job.num_eigenvalues)
-        for job, found in zip(batch, spectra_of(batch, settings, device="cpu"), strict=True)
-    }
-
-
 def _norm(job: WeightMatrices | None) -> float:
     if job is None:  # cut otherwise before, by what a configuration or a live module says of it
         return math.nan
-    shape = (job.num_rows, job.num_cols)
-    norm = math.hypot(*(euclidean_distance(read, lambda start, stop: np.zeros(()), shape) for read in job.readers()))
-    return norm if math.isfinite(norm) else math.nan
+    return math.hypot(*(matrix_norm(read, (job.num_rows, job.num_cols)) for read in job.readers()))
 
 
-def _unit_roundoff(job: WeightMatrices, pair: ModelPair) -> float:
-    if job.tensor.factors is not None:  # of an adapter the product is the change: no large weight was rounded after it
-        return 0.0
-    return _UNIT_ROUNDOFF.get(pair.after[job.tensor.name].dtype, math.nan)
-
-
-def _measured(row: MatrixChange, job: WeightMatrices, spectrum: Spectrum, unit_roundoff: float) -> MatrixChange:
+def _measured(row: MatrixChange, job: WeightMatrices, spectrum: Spectrum, roundoff: float) -> MatrixChange:
     unmeasured = dataclasses.replace(row, notes="; ".join(filter(None, [job.tensor.note, job.note])))
-    values, norms = spectrum.eigenvalues, norm_metrics(spectrum.eigenvalues)
-    if norms.lambda_max == 0.0:
+    if spectrum.eigenvalues[-1] == 0.0:
         unchanged = LayerStatus.UNCHANGED.value
         return dataclasses.replace(unmeasured, norm_change=0.0, rounding=0.0, matrix_rank=0.0, status=unchanged)
-    # Rounding adds at most so much to the norm of retrained weights, and no more to any singular value (Weyl).
-    rounding = unit_roundoff * (row.norm_before + norms.frobenius_norm)
-    rank = spectrum.rank or 0  # known on both routes in float64
+    found = change_spectrum(spectrum, norm_before=row.norm_before, roundoff=roundoff, counts=tuple(row.energy))
     return dataclasses.replace(
         unmeasured,
-        norm_change=norms.frobenius_norm,
-        rounding=rounding,
-        stable_rank=norms.stable_rank,
-        effective_rank=rank ** spectral_entropy(values, rank),
-        matrix_rank=math.nan if math.isnan(rounding) else float(min(rank, int(np.count_nonzero(values > rounding**2)))),
-        energy=_energy(values, tuple(row.energy)),
+        norm_change=found.norm,
+        rounding=found.rounding,
+        stable_rank=found.stable_rank,
+        effective_rank=found.effective_rank,
+        matrix_rank=math.nan if found.rank is None else float(found.rank),
+        energy=found.energy,
     )
 
 
@@ -215,8 +190,3 @@ def _rounding_note(rows: Sequence[MatrixChange]) -> tuple[str, ...]:
     if not doubtful:
         return ()
     return (f"of {doubtful} of {len(changed)} changes a tenth or more may be rounding to the dtype of the retrained weights",)
-
-
-def _energy(values: FloatArray, counts: Sequence[int]) -> dict[int, float]:
-    sums = np.cumsum(values[::-1])
-    return {count: float(sums[min(count, len(sums)) - 1] / sums[-1]) for count in counts}

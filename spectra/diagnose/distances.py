@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spectra.errors import InputError, NonFiniteWeightsError, did_you_mean
-from spectra.esd.eigenvalues import AnyArray, ReadRows, block_rows, safe_gram
+from spectra.esd.eigenvalues import ReadRows, block_rows, safe_gram, transposed_reader
 from spectra.sources import StoredTensor, open_source
 from spectra.sources.tensors import FLOAT_DTYPES
 
@@ -222,6 +222,20 @@ def euclidean_distance(first: ReadRows, second: ReadRows, shape: tuple[int, int]
     return total
 
 
+def matrix_norm(read: ReadRows, shape: tuple[int, int]) -> float:
+    """Compute the Frobenius norm over blocks of rows, in float64.
+
+    Args:
+        read: ``read(start, stop)`` returns those rows.
+        shape: ``(rows, cols)``.
+
+    Returns:
+        The norm; NaN if an entry is not finite.
+    """
+    norm = euclidean_distance(read, lambda start, stop: np.zeros(()), shape)
+    return norm if math.isfinite(norm) else math.nan
+
+
 def cka_similarity(first: ReadRows, second: ReadRows, shape: tuple[int, int]) -> float:
     r"""Compute :math:`\|W_1^T W_2\|_F / \sqrt{\|W_1^T W_1\|_F \|W_2^T W_2\|_F}` by blocks.
 
@@ -241,7 +255,7 @@ def cka_similarity(first: ReadRows, second: ReadRows, shape: tuple[int, int]) ->
         return math.nan
     is_wide = rows < cols
     if is_wide:
-        first, second = _transposed(first(0, rows)), _transposed(second(0, rows))
+        first, second = transposed_reader(first(0, rows)), transposed_reader(second(0, rows))
     large, small = max(shape), min(shape)
     gram_1, scale_1 = safe_gram(first, large, small, "float64")
     gram_2, scale_2 = safe_gram(second, large, small, "float64")
@@ -296,7 +310,3 @@ def _compared(first: StoredTensor, second: StoredTensor, method: DistanceMethod)
 
 def _flat(tensor: StoredTensor) -> ReadRows:
     return lambda start, stop: tensor.read(start, stop).reshape(stop - start, -1)
-
-
-def _transposed(whole: AnyArray) -> ReadRows:
-    return lambda start, stop: whole[:, start:stop].T

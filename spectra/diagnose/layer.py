@@ -14,7 +14,7 @@ from spectra.diagnose.further import further_columns
 from spectra.diagnose.spectra_of import Found, spectra_of, with_replicas
 from spectra.diagnose.thresholds import LABELLED_STRATEGIES, MIN_EVALS_FOR_LABEL, OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE
 from spectra.errors import NonFiniteWeightsError, SpectraError, TooFewEigenvaluesError
-from spectra.esd.eigenvalues import FloatArray, stack_size
+from spectra.esd.eigenvalues import FloatArray, Spectrum, stack_size
 from spectra.esd.hill import alpha_hill
 from spectra.esd.norms import log10_alpha_norm, norm_metrics, spectral_entropy
 from spectra.esd.power_law import PowerLawFit, fit_power_law
@@ -67,6 +67,27 @@ def batches(jobs: Iterable[WeightMatrices]) -> list[list[WeightMatrices]]:
                 open_batches[small] = batch
         batch.append(job)
     return result
+
+
+def spectra_by_job(
+    jobs: Iterable[WeightMatrices], settings: AnalysisSettings, *, device: str = "cpu"
+) -> dict[int, Spectrum | Exception]:
+    """Decompose weights of any shapes.
+
+    Args:
+        jobs: Not yet read.
+        settings: Resolved settings.
+        device: Where Gram matrices are computed and solved.
+
+    Returns:
+        By the identity of a job, as those of two models have the same names: its spectrum, or what went wrong with it.
+        Nothing for one without eigenvalues.
+    """
+    return {
+        id(job): found if isinstance(found, Exception) else found.whole
+        for batch in batches(job for job in jobs if job.num_eigenvalues)
+        for job, found in zip(batch, spectra_of(batch, settings, device=device), strict=True)
+    }
 
 
 def diagnosed(

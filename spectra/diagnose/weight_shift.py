@@ -14,12 +14,11 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from spectra.diagnose.analyze import Progress
-from spectra.diagnose.distances import euclidean_distance
+from spectra.diagnose.distances import matrix_norm
 from spectra.diagnose.engines import local
 from spectra.diagnose.layer import batches, diagnose_layers
+from spectra.diagnose.paired_jobs import in_place_of, jobs_by_name
 from spectra.diagnose.plan import plan_analysis
 from spectra.errors import NonFiniteWeightsError
 from spectra.esd.eigenvalues import ReadRows
@@ -28,7 +27,7 @@ from spectra.matrices import WeightMatrices
 from spectra.results.model_shift import MatrixShift, ModelShift
 from spectra.results.records import LayerDiagnostics, LayerStatus
 from spectra.results.settings import AnalysisSettings
-from spectra.sources import Source, StoredTensor
+from spectra.sources import StoredTensor
 from spectra.sources.difference import counted, some
 from spectra.sources.pairs import ModelPair
 
@@ -67,10 +66,10 @@ def weight_shift(
     of_weight = {tensor.name: frobenius_norm(tensor) for tensor in pair.parameters}
     moved = [job for job in plan.jobs if of_change.get(job.tensor.name, 0.0) != 0.0]
     every = dataclasses.replace(plan.settings, include=(), exclude=())
-    changes = _jobs(_with(pair.before, pair.changes), every)
+    changes = jobs_by_name(in_place_of(pair.before, pair.changes), every)
     rows = [_row(job, changes.get(job.matrix_name), pair, of_weight, of_change) for job in moved]
     if spectra:
-        after = _jobs(_with(pair.before, pair.after), every)
+        after = jobs_by_name(in_place_of(pair.before, pair.after), every)
         twins = [after[job.matrix_name] for job in moved if job.matrix_name in after]
         found = _diagnosed([*moved, *twins], plan.settings, device, workers, progress)
         rows = [_with_spectra(row, job, after, found) for row, job in zip(rows, moved, strict=True)]
@@ -125,21 +124,11 @@ def _block_norm(read: ReadRows, shape: tuple[int, int]) -> float:
     def flat(start: int, stop: int) -> Any:
         return read(start, stop).reshape(stop - start, -1)
 
-    norm = euclidean_distance(flat, lambda start, stop: np.zeros(()), shape)
-    return norm if math.isfinite(norm) else math.nan
+    return matrix_norm(flat, shape)
 
 
 def _together(norms: Iterable[float]) -> float:
     return math.hypot(*norms)
-
-
-def _with(source: Source, replaced: Mapping[str, StoredTensor]) -> Source:
-    """Put other tensors in the places of a model's, so that its configuration and their neighbours say how they are cut."""
-    return dataclasses.replace(source, tensors=tuple(replaced.get(tensor.name, tensor) for tensor in source.tensors))
-
-
-def _jobs(source: Source, settings: AnalysisSettings) -> dict[str, WeightMatrices]:
-    return {job.matrix_name: job for job in plan_analysis(source, settings).jobs}
 
 
 def _row(

@@ -248,7 +248,7 @@ def _prepared(
     if small == 0:
         return Spectrum(np.empty(0), 0.0, "gram", precision, 0, 0, np.empty(0))
     if rows < cols:  # the small side must be the columns: read whole, as stored, and walk over the transpose
-        read = _transposed_reader(read(0, rows))
+        read = transposed_reader(read(0, rows))
     if method == "svd":
         # float32 may not hold the weights: 1e-50 would be a zero matrix.
         scale = _scale_of(read, large, small) if precision == "float32" else 1.0
@@ -353,7 +353,15 @@ def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
         raise InputError(f"unknown {name} {value!r}.{did_you_mean(str(value), known)} Known: {', '.join(known)}.")
 
 
-def _transposed_reader(whole: AnyArray) -> ReadRows:
+def transposed_reader(whole: AnyArray) -> ReadRows:
+    """Read a matrix by its columns.
+
+    Args:
+        whole: Shape ``(rows, cols)``.
+
+    Returns:
+        ``read(start, stop)``, which gives those columns as rows.
+    """
     return lambda start, stop: whole[:, start:stop].T
 
 

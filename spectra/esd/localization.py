@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spectra.errors import InputError, NonFiniteWeightsError
-from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision, ReadRows, safe_gram
+from spectra.esd.eigenvalues import FloatArray, Precision, ReadRows, safe_gram, transposed_reader
 from spectra.esd.real_array import real_array
 
 if TYPE_CHECKING:
@@ -138,13 +138,8 @@ def vector_metrics(vectors: ArrayLike | torch.Tensor) -> VectorMetrics:
 
 def _eigenvector_metrics(read: ReadRows, shape: tuple[int, int], precision: Precision) -> tuple[FloatArray, VectorMetrics]:
     rows, cols = shape
-    reader = read
-    if rows <= cols:  # as WeightWatcher: W @ W.T of a square matrix
-        whole = read(0, rows)
-
-        def reader(start: int, stop: int) -> AnyArray:
-            return whole[:, start:stop].T
-
+    # As WeightWatcher: W @ W.T of a square matrix.
+    reader = transposed_reader(read(0, rows)) if rows <= cols else read
     gram, scale = safe_gram(reader, max(shape), min(shape), precision)
     if not np.isfinite(np.trace(gram)):
         raise NonFiniteWeightsError("the weights hold NaN or infinite values; repair or exclude the layer.")

@@ -1,4 +1,4 @@
-r"""Eigenvalues of a product of thin factors, :math:`W = L R` of rank at most ``r``, without forming the product.
+r"""Spectrum and singular vectors of a product of thin factors, :math:`W = L R` of rank at most ``r``, without forming it.
 
 With thin QR factorisations :math:`L = Q_L T_L` and :math:`R^T = Q_R T_R` the singular values of the product are those of
 the core :math:`T_L T_R^T`, of shape at most ``(r, r)``. That takes :math:`O((m + n) r^2)` operations instead of the
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError, NonFiniteWeightsError
 from spectra.esd.eigenvalues import PRECISIONS, AnyArray, FloatArray, Precision, Spectrum
+from spectra.esd.subspaces import SingularVectors
 
 
 def low_rank_spectrum(left: ArrayLike, right: ArrayLike, *, precision: Precision = "float64") -> Spectrum:
@@ -43,14 +44,46 @@ def low_rank_spectrum(left: ArrayLike, right: ArrayLike, *, precision: Precision
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}. Known: {', '.join(PRECISIONS)}.")
-    first, second = _checked("left", left), _checked("right", right)
-    if first.shape[1] != second.shape[0]:
-        raise InputError(f"left {first.shape} and right {second.shape} cannot be multiplied. Expected (rows, r) and (r, cols).")
+    first, second = _checked_pair(left, right)
     rows, cols = len(first), second.shape[1]
     if min(rows, cols, len(second)) == 0:
         return Spectrum(np.empty(0), 0.0, "svd", precision, 0, min(rows, cols), np.empty(0))
     first, second, exponent = _balanced(first, second)
     return _of_cores(_triangular(first.astype(precision)), _triangular(second.astype(precision).T), (rows, cols), exponent)
+
+
+def low_rank_vectors(left: ArrayLike, right: ArrayLike, k: int) -> SingularVectors:
+    """Compute the leading singular vectors of ``left @ right``.
+
+    Args:
+        left: Shape ``(rows, r)``, finite.
+        right: Shape ``(r, cols)``, finite.
+        k: How many, at least 1.
+
+    Returns:
+        Those of them whose singular value is above round-off, as for :func:`low_rank_spectrum`.
+
+    Raises:
+        InputError: Shapes that cannot be multiplied, or complex numbers.
+        NonFiniteWeightsError: A NaN or infinite entry.
+    """
+    first, second = _checked_pair(left, right)
+    if min(len(first), second.shape[1], len(second)) == 0:
+        return SingularVectors(np.zeros((len(first), 0)), np.zeros(0), np.zeros((second.shape[1], 0)))
+    first, second, exponent = _balanced(first, second)
+    (left_basis, left_core), (right_basis, right_core) = np.linalg.qr(first), np.linalg.qr(second.T)
+    of_left, singular, of_right = np.linalg.svd(left_core @ right_core.T)
+    tolerance = _round_off(left_core, right_core, float(singular[0]), (len(first), second.shape[1]))
+    count = min(k, int(np.count_nonzero(singular > tolerance)))
+    values = np.ldexp(singular[:count], exponent)
+    return SingularVectors(left_basis @ of_left[:, :count], values, right_basis @ of_right[:count].T)
+
+
+def _checked_pair(left: ArrayLike, right: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    first, second = _checked("left", left), _checked("right", right)
+    if first.shape[1] != second.shape[0]:
+        raise InputError(f"left {first.shape} and right {second.shape} cannot be multiplied. Expected (rows, r) and (r, cols).")
+    return first, second
 
 
 def _checked(name: str, factor: ArrayLike) -> FloatArray:
@@ -87,11 +120,9 @@ def _triangular(matrix: AnyArray) -> AnyArray:
 
 def _of_cores(left_core: AnyArray, right_core: AnyArray, shape: tuple[int, int], exponent: int) -> Spectrum:
     rows, cols = shape
-    precision, eps = right_core.dtype.name, float(np.finfo(right_core.dtype).eps)
+    precision = right_core.dtype.name
     singular = np.linalg.svd(left_core @ right_core.T, compute_uv=False)[::-1].astype(np.float64)
-    # The core is exact to the product of the norms of its factors, which is more than its own norm where they cancel.
-    bound = float(np.linalg.norm(left_core, 2)) * float(np.linalg.norm(right_core, 2))
-    tolerance = eps * max(max(rows, cols) * float(singular[-1]), left_core.shape[1] * bound)
+    tolerance = _round_off(left_core, right_core, float(singular[-1]), shape)
     rank = int(np.count_nonzero(singular > tolerance))
     with np.errstate(over="ignore", under="ignore"):
         values = np.ldexp(singular**2, 2 * exponent)
@@ -101,3 +132,11 @@ def _of_cores(left_core: AnyArray, right_core: AnyArray, shape: tuple[int, int],
     if not math.isfinite(total) or (rank > 0 and values[-rank] < np.finfo(np.float64).tiny):
         raise NonFiniteWeightsError("the squares of the product leave the range of float64; rescale or exclude the layer.")
     return Spectrum(values, threshold, "svd", precision, rank, min(rows, cols) - rank, values[:1])
+
+
+def _round_off(left_core: AnyArray, right_core: AnyArray, largest: float, shape: tuple[int, int]) -> float:
+    """Return the singular value under which there is none."""
+    # The core is exact to the product of the norms of its factors, which is more than its own norm where they cancel.
+    bound = float(np.linalg.norm(left_core, 2)) * float(np.linalg.norm(right_core, 2))
+    eps = float(np.finfo(right_core.dtype).eps)
+    return eps * max(max(shape) * largest, left_core.shape[1] * bound)

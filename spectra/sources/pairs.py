@@ -45,6 +45,9 @@ class ModelPair:
         changes: For each of them after minus before, in float64; ``no_base`` says where there is none.
         location: Of the second.
         notes: What could not be compared.
+        name: Short name of the second.
+        files: That hold the numbers of the second; empty for a model in memory.
+        is_adapter: The second is an adapter over the first: what is not among the changes is as it was.
     """
 
     before: Source
@@ -52,6 +55,9 @@ class ModelPair:
     changes: Mapping[str, StoredTensor]
     location: str
     notes: tuple[str, ...] = ()
+    name: str = ""
+    files: tuple[Path, ...] = ()
+    is_adapter: bool = False
 
     @property
     def parameters(self) -> tuple[StoredTensor, ...]:
@@ -83,6 +89,23 @@ def pair_models(before: Model | None, after: Model) -> ModelPair:
     return _paired(whole_source(before), whole_source(after))
 
 
+def pair_whole_models(before: Model, after: Model) -> ModelPair:
+    """Open two models, each with all that it computes with: two adapters merged into their bases, not one over the other.
+
+    Args:
+        before: Any model.
+        after: Any model.
+
+    Returns:
+        The pair.
+
+    Raises:
+        InputError: Not a model.
+        SourceError: Nothing there, damaged, not a kind that is read, or two models of which no weight fits.
+    """
+    return _paired(whole_source(before), whole_source(after))
+
+
 def whole_source(model: Model) -> Source:
     """Open a model with all that it computes with.
 
@@ -102,6 +125,18 @@ def whole_source(model: Model) -> Source:
         own = {tensor.name: tensor for tensor in whole_source(merged.base).tensors if len(tensor.shape) < 2}
         vectors = list((own | _saved_vectors(merged)).values())
     return dataclasses.replace(merged, tensors=(*weights, *vectors))
+
+
+def is_adapter(model: Model) -> bool:
+    """Tell adapters, saved or in a live model, from models.
+
+    Args:
+        model: Of any kind.
+
+    Returns:
+        Whether it is one.
+    """
+    return _merged(model, None) is not None
 
 
 def is_parameter(tensor: StoredTensor) -> bool:
@@ -147,7 +182,9 @@ def _adapted(before: Model | None, after: Model, merged: Source) -> ModelPair:
         else _difference(tensor, theirs[name])
         for name, tensor in ours.items()
     }
-    return ModelPair(base, ours, changes, merged.location, base.notes + notes)
+    return ModelPair(
+        base, ours, changes, merged.location, base.notes + notes, name=merged.name, files=merged.files, is_adapter=True
+    )
 
 
 def _products(before: Model | None, after: Model) -> dict[str, StoredTensor]:
@@ -173,7 +210,7 @@ def _paired(before: Source, after: Source) -> ModelPair:
         )
     notes = before.notes + after.notes
     notes += _lonely("before", theirs.values(), set(names.values())) + _lonely("after", found.values(), set(names))
-    return ModelPair(before, ours, changes, after.location, notes)
+    return ModelPair(before, ours, changes, after.location, notes, name=after.name, files=after.files)
 
 
 def _difference(after: StoredTensor, before: StoredTensor) -> StoredTensor:
