@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spectra import training, transform
     from spectra.diagnose.analyze import analyze
     from spectra.diagnose.base_shift import base_shift
+    from spectra.diagnose.compare import compare
     from spectra.diagnose.distances import DistanceReport, distances
     from spectra.errors import (
         InputError,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from spectra.policies.dropout_plan import DropoutPlan, dropout_plan, load_dropout_plan
     from spectra.policies.plan import Plan, load_plan, plan
     from spectra.results.base_shift import BaseShift, load_base_shift
+    from spectra.results.comparison import Comparison, MatrixComparison
+    from spectra.results.comparison_store import load_comparison
     from spectra.results.fisher import Fisher
     from spectra.results.fisher_merge import merge_fishers
     from spectra.results.fisher_spectrum import FisherSpectrum, load_fisher_spectrum
@@ -58,6 +61,8 @@ __all__ = [
     "analyze",
     "base_shift",
     "load_base_shift",
+    "compare",
+    "load_comparison",
     "distances",
     "load",
     "training",
@@ -96,6 +101,7 @@ __all__ = [
     "AlternativeFit",
     "BootstrapInterval",
     "BaseShift",
+    "Comparison",
     "DistanceReport",
     "DropoutPlan",
     "ExpertSummary",
@@ -105,6 +111,7 @@ __all__ = [
     "LayerDiagnostics",
     "LossSurface",
     "MarchenkoPasturFit",
+    "MatrixComparison",
     "Plan",
     "PowerLawFit",
     "Report",
@@ -126,6 +133,10 @@ _HOME = {
     "analyze": "spectra.diagnose.analyze",
     "base_shift": "spectra.diagnose.base_shift",
     "load_base_shift": "spectra.results.base_shift",
+    "compare": "spectra.diagnose.compare",
+    "load_comparison": "spectra.results.comparison_store",
+    "Comparison": "spectra.results.comparison",
+    "MatrixComparison": "spectra.results.comparison",
     "distances": "spectra.diagnose.distances",
     "load": "spectra.results.store",
     "bootstrap_alpha": "spectra.esd.bootstrap",

@@ -166,7 +166,7 @@ def analyze(
             skipped=plan.skipped,
             summary=summarize(layers, plan.skipped),
             settings=plan.settings,
-            environment=_environment(started, time.perf_counter() - clock, num_workers, where),
+            environment=environment_of(started, time.perf_counter() - clock, num_workers, where),
             spectra=spectra,
         )
         if run:
@@ -225,7 +225,18 @@ def _cost(batch: Sequence[WeightMatrices]) -> float:
     return sum(job.flops for job in batch)
 
 
-def _environment(started: datetime, seconds: float, workers: int, device: str) -> dict[str, Any]:
+def environment_of(started: datetime, seconds: float, workers: int, device: str) -> dict[str, Any]:
+    """Return what a result says of how it was made.
+
+    Args:
+        started: When.
+        seconds: How long it took.
+        workers: Threads.
+        device: Where spectra were computed.
+
+    Returns:
+        Versions and machine, with these.
+    """
     return {
         "spectra": __version__,
         "python": platform.python_version(),

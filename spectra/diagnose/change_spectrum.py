@@ -15,6 +15,8 @@ from spectra.matrices import WeightMatrices
 # Relative error of rounding a number to a dtype: half a unit in the last of its 53, 24, 11 or 8 binary digits.
 _UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
+_FLOAT16_STEP = 2.0**-24  # between its subnormal numbers, which weights reach; those of the others are under 1e-38
+
 
 @dataclass(frozen=True)
 class ChangeSpectrum:
@@ -92,9 +94,17 @@ def unit_roundoff(job: WeightMatrices, dtype: str) -> float:
     return 0.0 if job.tensor.factors is not None else _UNIT_ROUNDOFF.get(dtype, math.nan)
 
 
-def dtype_roundoff(*dtypes: str) -> float:
-    """Return the relative error of rounding to the coarsest of some dtypes; NaN where one of them is not known."""
-    return max((_UNIT_ROUNDOFF.get(dtype, math.nan) for dtype in dtypes), key=lambda error: (math.isnan(error), error))
+def rounding_errors(*dtypes: str) -> tuple[float, float]:
+    """Return what rounding a number to the coarsest of some dtypes adds at most.
+
+    Args:
+        dtypes: As stored.
+
+    Returns:
+        The relative error of normal numbers and the absolute one of those below; NaN where a dtype is of less than 16 bits.
+    """
+    errors = [_UNIT_ROUNDOFF.get(dtype, math.nan) for dtype in dtypes]
+    return (math.nan if any(map(math.isnan, errors)) else max(errors)), (_FLOAT16_STEP / 2.0 if "float16" in dtypes else 0.0)
 
 
 def _energy(values: FloatArray, counts: Sequence[int]) -> dict[int, float]:

@@ -138,5 +138,4 @@ def _round_off(left_core: AnyArray, right_core: AnyArray, largest: float, shape:
     """Return the singular value under which there is none."""
     # The core is exact to the product of the norms of its factors, which is more than its own norm where they cancel.
     bound = float(np.linalg.norm(left_core, 2)) * float(np.linalg.norm(right_core, 2))
-    eps = float(np.finfo(right_core.dtype).eps)
-    return eps * max(max(shape) * largest, left_core.shape[1] * bound)
+    return float(np.finfo(right_core.dtype).eps * max(max(shape) * largest, left_core.shape[1] * bound))

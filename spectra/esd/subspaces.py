@@ -67,7 +67,8 @@ class SingularBasis:
     Args:
         read: ``read(start, stop)`` returns those rows.
         shape: ``(rows, cols)``, both at least 1.
-        known: All eigenvalues of the Gram matrix, ascending, if they are known: they make leading vectors cheap.
+        known: All eigenvalues of the Gram matrix, ascending, if they are known: they make leading vectors cheap. Checked: those
+            of another matrix cost time, and change nothing.
     """
 
     def __init__(self, read: ReadRows, shape: tuple[int, int], *, known: FloatArray | None = None) -> None:
@@ -91,7 +92,7 @@ class SingularBasis:
         """
         small = min(self.shape)
         gram, scale = self._gram
-        known = None if self._known is None else self._known[-k:] * scale * scale
+        known = None if self._known is None or len(self._known) != small else self._known[-k:] * scale * scale
         values, vectors = _leading_eigenvectors(gram, min(k, small), known)
         vectors = vectors[:, values > small * _EPS * max(values[0], 0.0)]
         # The singular vectors inside the subspace found: orthonormal on the larger side, too, however small the values.

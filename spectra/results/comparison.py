@@ -72,6 +72,7 @@ class ComparedModel:
         location: As the user gave it.
         step: Of training, as far as its location says (``checkpoint-500``); else ``None``.
         fingerprint: Identifies its weights, as in :class:`~spectra.results.records.ModelInfo`.
+        revision: Likewise; empty for a comparison without folder.
         notes: What to know about it as a whole, such as weights that the base does not have.
     """
 
@@ -79,6 +80,7 @@ class ComparedModel:
     location: str
     step: int | None = None
     fingerprint: str = ""
+    revision: str = ""
     notes: tuple[str, ...] = ()
 
 

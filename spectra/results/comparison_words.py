@@ -33,7 +33,7 @@ def _changes(share: float, rows: Sequence[MatrixComparison]) -> str:
     matrices = _matrices(len(rows))
     statuses = Counter(row.status for row in rows)
     if statuses[LayerStatus.UNCHANGED] == len(rows):
-        return f"identical, all {matrices} are equal"
+        return f"identical, {'the only matrix is' if len(rows) == 1 else f'all {matrices} are'} equal"
     parts = []
     if statuses[METRICS_ONLY] == len(rows):
         parts.append(f"metrics of {matrices}, no weights to compare")
