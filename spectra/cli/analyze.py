@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from spectra.cli.progress import work_bar
+from spectra.cli.run_flags import check_forms, number_of_workers, with_run_flags, with_speech_flags
 from spectra.cli.setting_flags import GroupedCommand, with_setting_flags
-from spectra.errors import InputError
 
 if TYPE_CHECKING:
     from spectra.results.report import Report
@@ -30,22 +29,14 @@ Examples:
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @click.argument("model")
 @click.option("--base", metavar="MODEL", help="Analyse the difference to this model; for an adapter: its base model.")
-@click.option("--profile", default="default", metavar="NAME", show_default=True, help="default, weightwatcher or tempbalance.")
 @click.option("--dry-run", is_flag=True, help="List what would be analysed, its cost and memory; read no weights.")
-@click.option("--device", default="auto", metavar="D", show_default=True, help="cpu, cuda, cuda:1, ...; auto: cpu for files.")
-@click.option("--workers", default="auto", metavar="N", show_default=True, help="Worker threads.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), metavar="DIR", help="Result folder; the same command continues a run."
-)
-@click.option("--force", is_flag=True, help="Write into DIR whatever it holds.")
+@with_run_flags
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV, all columns.")
 @click.option(
     "--rows", type=click.IntRange(min=0), default=20, metavar="N", show_default=True, help="Layers shown in the table."
 )
-@click.option("--quiet", "-q", is_flag=True, help="No progress, no hints.")
-@click.option("--no-color", is_flag=True, help="No colour; NO_COLOR does the same.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
+@with_speech_flags
 @with_setting_flags
 def analyze(
     model: str,
@@ -69,11 +60,8 @@ def analyze(
 
     MODEL is a checkpoint folder or file, an adapter folder, a hub id, or 'demo'.
     """
-    if as_json and as_csv:
-        raise InputError("--json and --csv exclude each other. Choose one, or use --output DIR, which writes both.")
-    if dry_run and as_csv:
-        raise InputError("--dry-run has no --csv. Choose --json, or leave both out for a table.")
-    num_workers = _number_of_workers(workers)
+    check_forms(as_json=as_json, as_csv=as_csv, dry_run=dry_run)
+    num_workers = number_of_workers(workers)
     if dry_run:
         from spectra.cli.dry_run import dry_run as show
 
@@ -82,7 +70,7 @@ def analyze(
     from spectra.diagnose.analyze import analyze as run
 
     try:
-        with _progress_bar(hidden=quiet or not sys.stderr.isatty()) as progress:
+        with work_bar(hidden=quiet or not sys.stderr.isatty()) as progress:
             report = run(
                 model,
                 base=base,
@@ -102,14 +90,6 @@ def analyze(
     if not quiet:
         print(_next_step(output, as_data=as_json or as_csv), file=sys.stderr, end="")
     return 1 if report.summary.num_failed else 0
-
-
-def _number_of_workers(workers: str) -> Any:
-    if workers == "auto":
-        return workers
-    if not workers.isdecimal():
-        raise InputError(f"--workers: expected 'auto' or a number of at least 1, got '{workers}'.")
-    return int(workers)
 
 
 def _print(report: Report, *, as_json: bool, as_csv: bool, rows: int, no_color: bool) -> None:
@@ -147,31 +127,3 @@ def _next_step(output: Path | None, *, as_data: bool) -> str:
     if output is None:
         return "All columns: --csv or --json. Keep the result and make figures of it: --output DIR\n"
     return f"Results in '{output}'. Next: spectra plot {output} alpha-by-depth\n"
-
-
-@contextmanager
-def _progress_bar(*, hidden: bool) -> Iterator[Callable[[Any], None] | None]:
-    """Show progress on stderr, with the time left estimated from the work done rather than from the number of layers."""
-    if hidden:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.fields[layers]}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} % of the work"),
-        TimeElapsedColumn(),
-        TextColumn("elapsed,"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1.0, layers="reading headers")
-
-        def advance(progress: Any) -> None:
-            layers = f"{progress.num_done}/{progress.num_layers} layers"
-            bar.update(task, completed=progress.share_done, layers=layers)
-
-        yield advance

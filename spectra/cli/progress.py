@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Advance(Protocol):
@@ -54,5 +54,40 @@ def progress_bar(unit: str, *, hidden: bool) -> Iterator[Advance]:
             else:
                 bar.update(task, completed=done, description=words)
             counted = unit
+
+        yield advance
+
+
+@contextmanager
+def work_bar(*, hidden: bool) -> Iterator[Callable[[Any], None] | None]:
+    """Show progress on stderr, with the time left estimated from the work done rather than from the number of layers.
+
+    Args:
+        hidden: Show nothing.
+
+    Yields:
+        A function of the progress of an analysis or a comparison; ``None`` if nothing is shown.
+    """
+    if hidden:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.fields[layers]}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} % of the work"),
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, layers="reading headers")
+
+        def advance(progress: Any) -> None:
+            layers = f"{progress.num_done}/{progress.num_layers} layers"
+            bar.update(task, completed=progress.share_done, layers=layers)
 
         yield advance

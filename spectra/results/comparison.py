@@ -36,7 +36,7 @@ from spectra.results.matrix_comparison import (
     check_metric,
     share,
 )
-from spectra.results.records import LayerStatus, ModelInfo, SkippedTensor
+from spectra.results.records import FAILURES, LayerStatus, ModelInfo, SkippedTensor
 from spectra.results.settings import AnalysisSettings
 from spectra.results.weight_rounds import plain_json
 from spectra.results.writing import made
@@ -140,6 +140,11 @@ class Comparison:
     def is_identical(self) -> bool:
         """Whether every matrix of every model is equal to the base's, and none is missing."""
         return bool(self.rows) and all(row.status == LayerStatus.UNCHANGED for row in self.rows)
+
+    @property
+    def num_failed(self) -> int:
+        """Rows whose weights could not be analysed."""
+        return sum(row.status in FAILURES for row in self.rows)
 
     def of(self, model: str) -> tuple[MatrixComparison, ...]:
         """Return the rows of a model.

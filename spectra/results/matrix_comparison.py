@@ -196,6 +196,11 @@ class MatrixComparison:
         return len(self.intruders) if self.num_directions else None
 
     @property
+    def has_good_fits(self) -> bool:
+        """Whether alpha can be relied on, before and after."""
+        return all(layer is not None and layer.fit_quality == "good" for layer in (self.before, self.after))
+
+    @property
     def is_reliable(self) -> bool:
         """Whether less than a tenth of the change may be rounding, as for :class:`~spectra.results.base_shift.MatrixChange`."""
         return self.norm_change == 0.0 or self.rounding < 0.1 * self.norm_change

@@ -54,3 +54,19 @@ def counted(number: int, noun: str) -> str:
         The words.
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def elided(text: str, width: int) -> str:
+    """Return a text that may be too long for its place.
+
+    Args:
+        text: Such as the name of a model.
+        width: Most characters.
+
+    Returns:
+        The text, or its beginning and end with ``…`` between them.
+    """
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"

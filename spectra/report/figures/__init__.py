@@ -4,6 +4,7 @@ from spectra.report.figures.alpha_by_depth import alpha_by_depth
 from spectra.report.figures.alpha_histogram import alpha_histogram
 from spectra.report.figures.alpha_trajectory import alpha_trajectory
 from spectra.report.figures.base_shift import base_shift
+from spectra.report.figures.compare import compare
 from spectra.report.figures.data_shift import data_shift
 from spectra.report.figures.esd import default_layer, esd
 from spectra.report.figures.esd_grid import esd_grid
@@ -22,12 +23,15 @@ from spectra.report.figures.selection import selection
 from spectra.report.figures.style import write
 from spectra.report.figures.sweep import sweep
 from spectra.report.figures.tempbalance_trajectory import tempbalance_trajectory
+from spectra.report.figures.trajectory import trajectory
 
 __all__ = [
     # of a report
     "alpha_by_depth", "alpha_histogram", "esd", "esd_grid", "mp_overlay", "default_layer",
     # of many models
     "metric_scatter",
+    # of a comparison
+    "compare", "trajectory",
     # of a Fisher
     "fisher_by_layer", "fisher_vs_alpha", "pair_layers", "LayerPair",
     # of a loss surface

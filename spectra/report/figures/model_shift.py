@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import InputError
+from spectra.report.figures.changes import scale_changes
 from spectra.report.figures.depth import name_the_depths
 from spectra.report.figures.matrix_places import PlacedMatrix, place_matrices
 from spectra.report.figures.series import add_legend, aspect, draw_along_depth, look
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANEL = 0.56  # height over column width
-_LOG_FROM = 10.0  # largest over smallest change; below, a logarithmic axis would have one or two numbers on it
 _NO_BAR = (math.nan, math.nan)
 
 _Point = PlacedMatrix[MatrixShift]
@@ -69,12 +69,7 @@ def _draw_changes(axes: Any, points: Sequence[_Point], roles: Sequence[str]) -> 
     values = [point.matrix.relative_change for point in points]
     for number, role in enumerate(roles):
         _draw(axes, number, role, points, values, [False] * len(points))
-    if 0.0 < _LOG_FROM * min(values) <= max(values):
-        axes.set_yscale("log")
-    else:
-        axes.set_ylim(0.0, 1.08 * max(values))
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
-    axes.set_ylabel(r"change $\|\Delta W\|_F \,/\, \|W\|_F$")
+    scale_changes(axes, values)
 
 
 def _draw_alphas(axes: Any, points: Sequence[_Point], roles: Sequence[str]) -> None:

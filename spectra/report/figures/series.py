@@ -63,6 +63,20 @@ def draw_along_depth(
     axes.plot([], [], linestyle=line, marker=marker, markersize=3.5, color=color, linewidth=0.7, label=label)
 
 
+def draw_rings(axes: Any, at: Sequence[tuple[float, float]], *, label: str = "") -> None:
+    """Put rings around points that ask for a look.
+
+    Args:
+        axes: Where.
+        at: The points.
+        label: For the legend, of a ring without a point.
+    """
+    x, y = zip(*at, strict=True) if at else ((), ())
+    if at or label:
+        size = 24 if label else 42
+        axes.scatter(x, y, s=size, facecolors="none", edgecolors="black", linewidths=0.6, zorder=4, label=label or None)
+
+
 def aspect(labels: Sequence[str], *, wide: bool) -> float:
     """Choose the height of a figure, so that a legend under it fits.
 
