@@ -7,20 +7,30 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench format clean
+.PHONY: help demo test browser lint bench format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/demo ## Install, analyse a small real model, draw figures: ./demo-report
+demo: $(VENV)/demo ## Install, analyse a small real model, draw figures, write a page: ./demo-report
 	$(BIN)/spectra analyze demo --output demo-report
 	$(BIN)/spectra plot demo-report alpha-by-depth
 	$(BIN)/spectra plot demo-report esd
-	@echo "Look at demo-report/: layers.csv, report.json and figures/"
+	@echo "Look at demo-report/: layers.csv, report.json and figures/. The page, for a browser:"
+	@$(BIN)/spectra report demo-report
 
 # One thread for each of the two workers: more of them wait for each other, and tests take twice as long.
-test: $(VENV)/test ## Install and run the whole test suite
+test: $(VENV)/test browser ## Install and run the whole test suite
 	SPECTRA_REQUIRE_OPTIONAL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+# The page is tested in a real browser: the system's Chromium, from its packages.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; \
+	else \
+	  echo "No Chromium: the tests of the HTML page will fail. Install the package 'chromium' (or google-chrome) and run again."; \
+	fi
 
 lint: $(VENV)/lint ## Check style, docstrings and types
 	$(BIN)/ruff check .
@@ -48,7 +58,7 @@ $(VENV)/torch: $(VENV)/python constraints.txt
 	touch $@
 
 $(VENV)/demo: $(VENV)/torch $(SOURCES)
-	$(PIP) --editable '.[demo]'
+	$(PIP) --editable '.[demo,report]'
 	touch $@
 
 $(VENV)/test: $(VENV)/torch $(SOURCES)

@@ -7,7 +7,9 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -68,6 +70,15 @@ def demo_folder() -> Path:
         if os.environ.get("SPECTRA_REQUIRE_OPTIONAL"):
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One browser for a module; each test opens its own page with ``tests.browser.opened``."""
+    from tests.browser import launched
+
+    with launched() as started:
+        yield started
 
 
 # Scripts that made the frozen references: they run under other versions than those installed here.

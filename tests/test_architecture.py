@@ -96,6 +96,7 @@ def modules_after(code):
         "from spectra.cli.main import main; main(['plan', '--help'])",
         "from spectra.cli.main import main; main(['plot', '--help'])",
         "from spectra.cli.main import main; main(['prune', '--help'])",
+        "from spectra.cli.main import main; main(['report', '--help'])",
         "import spectra; spectra.fisher, spectra.training",
     ],
     ids=[
@@ -113,6 +114,7 @@ def modules_after(code):
         "plan help",
         "plot help",
         "prune help",
+        "report help",
         "packages",
     ],
 )

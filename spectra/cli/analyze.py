@@ -11,6 +11,7 @@ import click
 from spectra.cli.progress import work_bar
 from spectra.cli.run_flags import check_forms, number_of_workers, with_run_flags, with_speech_flags
 from spectra.cli.setting_flags import GroupedCommand, with_setting_flags
+from spectra.errors import InputError
 
 if TYPE_CHECKING:
     from spectra.results.report import Report
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 _EXAMPLES = """\b
 Examples:
   spectra analyze ./my-model
-  spectra analyze ./my-model --output report --include '*.self_attn.*'
+  spectra analyze ./my-model --output report --report
+  spectra analyze ./my-model --output attention --include '*.self_attn.*'
   spectra analyze ./fine-tuned --base ./original
   spectra analyze ./adapter --base ./original --lora merged
   spectra analyze demo --json > report.json"""
@@ -31,6 +33,7 @@ Examples:
 @click.option("--base", metavar="MODEL", help="Analyse the difference to this model; for an adapter: its base model.")
 @click.option("--dry-run", is_flag=True, help="List what would be analysed, its cost and memory; read no weights.")
 @with_run_flags
+@click.option("--report", "with_page", is_flag=True, help="Write report.html into DIR, too: the page of 'spectra report'.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV, all columns.")
 @click.option(
@@ -48,6 +51,7 @@ def analyze(
     workers: str,
     output: Path | None,
     force: bool,
+    with_page: bool,
     as_json: bool,
     as_csv: bool,
     rows: int,
@@ -61,6 +65,8 @@ def analyze(
     MODEL is a checkpoint folder or file, an adapter folder, a hub id, or 'demo'.
     """
     check_forms(as_json=as_json, as_csv=as_csv, dry_run=dry_run)
+    if with_page:
+        _check_page(output, dry_run=dry_run)
     num_workers = number_of_workers(workers)
     if dry_run:
         from spectra.cli.dry_run import dry_run as show
@@ -87,9 +93,22 @@ def analyze(
             print(f"Finished layers are kept in '{output}'; the same command continues there.", file=sys.stderr)
         raise
     _print(report, as_json=as_json, as_csv=as_csv, rows=rows, no_color=no_color)
+    if with_page and output is not None:
+        from spectra.report.html import write_page
+
+        print(f"Page in '{write_page(output)}'.", file=sys.stderr)
     if not quiet:
-        print(_next_step(output, as_data=as_json or as_csv), file=sys.stderr, end="")
+        print(_next_step(output, as_data=as_json or as_csv, with_page=with_page), file=sys.stderr, end="")
     return 1 if report.summary.num_failed else 0
+
+
+def _check_page(output: Path | None, *, dry_run: bool) -> None:
+    """Refuse a page that could not be written before the analysis, not after it."""
+    if output is None or dry_run:
+        raise InputError("--report writes a page into the result folder: give one with --output DIR, without --dry-run.")
+    from spectra.report.html.page import check_packages
+
+    check_packages()
 
 
 def _print(report: Report, *, as_json: bool, as_csv: bool, rows: int, no_color: bool) -> None:
@@ -121,9 +140,10 @@ def _print(report: Report, *, as_json: bool, as_csv: bool, rows: int, no_color: 
         out.print("\n" + conclusion(report.summary), markup=False)
 
 
-def _next_step(output: Path | None, *, as_data: bool) -> str:
+def _next_step(output: Path | None, *, as_data: bool, with_page: bool) -> str:
     if as_data:
         return ""
     if output is None:
         return "All columns: --csv or --json. Keep the result and make figures of it: --output DIR\n"
-    return f"Results in '{output}'. Next: spectra plot {output} alpha-by-depth\n"
+    following = f"spectra plot {output} alpha-by-depth" if with_page else f"spectra report {output} --open"
+    return f"Results in '{output}'. Next: {following}\n"

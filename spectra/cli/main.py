@@ -24,6 +24,7 @@ from spectra.cli.fisher import fisher
 from spectra.cli.plan import plan
 from spectra.cli.plot import plot
 from spectra.cli.prune import prune
+from spectra.cli.report import report
 from spectra.cli.surface import surface
 from spectra.cli.sweep import sweep
 from spectra.errors import SpectraError, SpectraWarning
@@ -44,6 +45,7 @@ def app(debug: bool) -> None:
     \b
     Analyse a checkpoint:          spectra analyze ./my-model --output report
     Try it on a small real model:  spectra analyze demo
+    See it in the browser:         spectra report report --open
     Make a figure of a report:     spectra plot report alpha-by-depth
     Measure the Fisher on texts:   spectra fisher ./my-model --data texts.txt -o fisher.safetensors
     Turn either into a plan:       spectra plan ./my-model --policy tempbalance -o plan.yaml
@@ -60,6 +62,7 @@ app.add_command(fisher)
 app.add_command(plan)
 app.add_command(plot)
 app.add_command(prune)
+app.add_command(report)
 app.add_command(surface)
 app.add_command(sweep)
 

@@ -151,7 +151,7 @@ def test_workers_change_no_digit(run, model, workers):
 def test_output_holds_the_report_and_the_next_command_is_told(run, model, tmp_path):
     code, out, err = run(model, "--output", tmp_path / "out")
     assert code == 0
-    assert err == f"Results in '{tmp_path / 'out'}'. Next: spectra plot {tmp_path / 'out'} alpha-by-depth\n"
+    assert err == f"Results in '{tmp_path / 'out'}'. Next: spectra report {tmp_path / 'out'} --open\n"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "layers.csv", "spectra.safetensors"}
     assert (tmp_path / "out" / "layers.csv").read_text() == run(model, "--csv")[1]
     assert set(load_file(tmp_path / "out" / "spectra.safetensors")) == set(LAYERS)

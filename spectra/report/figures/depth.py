@@ -81,6 +81,20 @@ def name_the_depths(axes: Any, placed: Sequence[Place]) -> None:
         placed: The layers on it.
     """
     axes.xaxis.get_major_locator().set_params(integer=True)
+    ticks = depth_ticks(placed)
+    if ticks:
+        axes.set_xticks(list(ticks), list(ticks.values()))
+
+
+def depth_ticks(placed: Sequence[Place]) -> dict[float, str]:
+    """Choose what an axis of depths says where.
+
+    Args:
+        placed: The layers on it.
+
+    Returns:
+        Labels by depth; empty where whole numbers, as any axis has them, say it.
+    """
     ticks = {place.depth: place.tick for place in placed}
     ends = sorted({place.depth for place in placed if place.is_end})
     stacks: dict[int, set[float]] = {}
@@ -90,9 +104,8 @@ def name_the_depths(axes: Any, placed: Sequence[Place]) -> None:
     if ends or len(stacks) > 1:
         step = max(1, math.ceil(sum(map(len, stacks.values())) / _MOST_BLOCK_TICKS))
         chosen = sorted([*(depth for depths in stacks.values() for depth in sorted(depths)[::step]), *ends])
-        axes.set_xticks(chosen, [ticks[depth] for depth in chosen])
-    elif len(ticks) == 1:
-        axes.set_xticks(list(ticks))
+        return {depth: ticks[depth] for depth in chosen}
+    return {depth: f"{depth:g}" for depth in ticks} if len(ticks) == 1 else {}
 
 
 def _stacks(matches: Sequence[re.Match[str] | None]) -> dict[str, list[int]]:

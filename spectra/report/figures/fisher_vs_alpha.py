@@ -69,7 +69,7 @@ def fisher_vs_alpha(fisher: Fisher, report: Report, *, aggregate: Aggregate | st
         inverse = r" of $1/\lambda$" if report.settings.inverse else ""
         axes.set_xlabel(rf"power-law exponent $\alpha${inverse}" + left_out(layers, _unpaired(report, list(pairs.values()))))
         axes.set_ylabel(score_label(fisher, aggregate))
-        ranks = _rank_correlation(alphas, [layer.score for layer in drawn], doubtful)
+        ranks = rank_correlation(alphas, [layer.score for layer in drawn], doubtful)
         axes.text(0.0, 1.03, ranks, transform=axes.transAxes, fontsize="small")
         axes.set_title(fisher.info.model, loc="left", pad=16.0, parse_math=False)
         add_legend(figure, axes, wide=wide)
@@ -83,7 +83,17 @@ def _unpaired(report: Report, pairs: Collection[LayerPair]) -> list[str]:
     return [f"{number} not measured"] if number else []
 
 
-def _rank_correlation(alphas: Sequence[float], scores: Sequence[float], doubtful: Sequence[bool]) -> str:
+def rank_correlation(alphas: Sequence[float], scores: Sequence[float], doubtful: Sequence[bool]) -> str:
+    """Say how far the ranks of two diagnostics agree.
+
+    Args:
+        alphas: Of layers.
+        scores: Of the same layers.
+        doubtful: Which of their fits are poor.
+
+    Returns:
+        Spearman's rank correlation of all, and of those with good fits where there are others; a dash where it is not defined.
+    """
     good = [i for i, is_doubtful in enumerate(doubtful) if not is_doubtful]
     text = f"Spearman ρ {_spearman(alphas, scores)} (n = {len(alphas)})"
     if len(good) in (0, len(alphas)):

@@ -25,11 +25,22 @@ _MULTIPLIERS = ("learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
-class _Unit:
+class PlannedUnit:
+    """A unit of a plan along the depth of its model.
+
+    Attributes:
+        name: Of the unit, or of the dropout site.
+        role: What it is within its block; empty for a whole block.
+        place: Where its first layer stands.
+        value: What it gets.
+        score: What that was made of; NaN without one.
+    """
+
+    name: str
     role: str
     place: Place
     value: float
-    score: float  # NaN without one
+    score: float
 
 
 def plan(planned: Plan | DropoutPlan, *, wide: bool = False) -> Figure:
@@ -46,7 +57,7 @@ def plan(planned: Plan | DropoutPlan, *, wide: bool = False) -> Figure:
     Returns:
         The figure; of one panel where no unit has a score.
     """
-    units, depth_label = _sites(planned) if isinstance(planned, DropoutPlan) else _units(planned)
+    units, depth_label = planned_units(planned)
     roles = list(dict.fromkeys(unit.role for unit in units))
     with_scores = any(not math.isnan(unit.score) for unit in units)
     with style():
@@ -74,19 +85,31 @@ def plan(planned: Plan | DropoutPlan, *, wide: bool = False) -> Figure:
     return figure
 
 
-def _units(planned: Plan) -> tuple[list[_Unit], str]:
+def planned_units(planned: Plan | DropoutPlan) -> tuple[list[PlannedUnit], str]:
+    """Place the units of a plan along the depth of its model.
+
+    Args:
+        planned: Any plan.
+
+    Returns:
+        Its units, or dropout sites, in their order, and what the axis of depth is called.
+    """
+    return _sites(planned) if isinstance(planned, DropoutPlan) else _units(planned)
+
+
+def _units(planned: Plan) -> tuple[list[PlannedUnit], str]:
     placed, depth_label = placed_units(planned.members)
     units = [
-        _Unit(role, place, planned.values[unit], planned.scores.get(unit, math.nan))
+        PlannedUnit(unit, role, place, planned.values[unit], planned.scores.get(unit, math.nan))
         for unit, (role, place) in zip(planned.members, placed, strict=True)
     ]
     return units, depth_label
 
 
-def _sites(planned: DropoutPlan) -> tuple[list[_Unit], str]:
+def _sites(planned: DropoutPlan) -> tuple[list[PlannedUnit], str]:
     placed, depth_label = places(list(planned.rates))
     units = [
-        _Unit(planned.roles[name], place, rate, planned.scores.get(name, math.nan))
+        PlannedUnit(name, planned.roles[name], place, rate, planned.scores.get(name, math.nan))
         for (name, rate), place in zip(planned.rates.items(), placed, strict=True)
     ]
     return units, depth_label
@@ -105,7 +128,7 @@ def _panels(roles: Sequence[str], *, wide: bool, with_scores: bool) -> tuple[Fig
     return figure, axes, above
 
 
-def _draw_scores(axes: Any, units: Sequence[_Unit]) -> None:
+def _draw_scores(axes: Any, units: Sequence[PlannedUnit]) -> None:
     scores = [unit.score for unit in units if not math.isnan(unit.score)]
     if min(scores) > 0.0 and max(scores) / min(scores) > _LOG_FROM:
         axes.set_yscale("log")
@@ -113,7 +136,7 @@ def _draw_scores(axes: Any, units: Sequence[_Unit]) -> None:
     axes.tick_params(labelbottom=False)
 
 
-def _draw_series(axes: Any, units: Sequence[_Unit], values: Sequence[float]) -> None:
+def _draw_series(axes: Any, units: Sequence[PlannedUnit], values: Sequence[float]) -> None:
     for number, role in enumerate(dict.fromkeys(unit.role for unit in units)):
         inside = [i for i, unit in enumerate(units) if unit.role == role]
         draw_along_depth(
@@ -127,13 +150,13 @@ def _draw_series(axes: Any, units: Sequence[_Unit], values: Sequence[float]) -> 
         )
 
 
-def _hollow(units: Sequence[_Unit]) -> list[bool]:
+def _hollow(units: Sequence[PlannedUnit]) -> list[bool]:
     """Say which units have no score where others have one."""
     without = [math.isnan(unit.score) for unit in units]
     return [False] * len(units) if all(without) else without
 
 
-def _draw_stems(axes: Any, units: Sequence[_Unit], start: float) -> None:
+def _draw_stems(axes: Any, units: Sequence[PlannedUnit], start: float) -> None:
     depths, values = [unit.place.depth for unit in units], [unit.value for unit in units]
     fills = ["white" if hollow else COLORS[0] for hollow in _hollow(units)]
     axes.vlines(depths, start, values, color=COLORS[0], linewidth=1.2, alpha=0.6, zorder=2)

@@ -74,16 +74,30 @@ def tail_histogram(report: Report, layer_name: str) -> TailHistogram:
     layer = next((row for row in report.layers if row.matrix_name == layer_name), None)
     if layer is None:  # the spectra of all experts are kept
         raise InputError(f"'{layer_name}' has no row in this report. Analyse with moe='per_expert' to draw one expert.")
-    # Counted among the weight's own eigenvalues; inverses and those of windows are others.
-    num_null = (layer.num_null or 0) if len(eigenvalues) == layer.num_eigenvalues and not report.settings.inverse else 0
-    positive = eigenvalues[num_null:]
-    positive = positive[positive > 0.0]
+    positive = positive_eigenvalues(eigenvalues, layer, inverse=report.settings.inverse)
     if len(positive) == 0:
         raise InputError(f"layer '{layer_name}' has no positive eigenvalue to draw: its status is '{layer.status}'.")
-    edges = _edges(positive, layer)
+    edges = log_edges(positive, layer)
     counts, _ = np.histogram(positive, bins=edges)
     density = counts / np.diff(edges) / len(positive)
     return TailHistogram(layer, len(positive), int(np.searchsorted(positive, edges[0])), edges, density)
+
+
+def positive_eigenvalues(eigenvalues: FloatArray, layer: LayerDiagnostics, *, inverse: bool) -> FloatArray:
+    """Leave out of a spectrum what is numerically zero.
+
+    Args:
+        eigenvalues: The saved spectrum of the layer, ascending.
+        layer: Its row.
+        inverse: Whether these are inverse eigenvalues.
+
+    Returns:
+        The positive ones, ascending.
+    """
+    # Counted among the weight's own eigenvalues; inverses and those of windows are others.
+    num_null = (layer.num_null or 0) if len(eigenvalues) == layer.num_eigenvalues and not inverse else 0
+    rest = eigenvalues[num_null:]
+    return rest[rest > 0.0]
 
 
 def draw_density(axes: Any, histogram: TailHistogram, *, label: str = "") -> None:
@@ -145,8 +159,16 @@ def few_labels(axis: Any, decades: float) -> None:
         axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(math.inf, math.inf)))
 
 
-def _edges(positive: FloatArray, layer: LayerDiagnostics) -> FloatArray:
-    """Bins of equal width in log10, so narrow that the tail fills several, from two decades under the tail on."""
+def log_edges(positive: FloatArray, layer: LayerDiagnostics) -> FloatArray:
+    """Choose bins of equal width in log10, so narrow that the tail fills several, from two decades under the tail on.
+
+    Args:
+        positive: Positive eigenvalues, ascending, at least one.
+        layer: Their layer.
+
+    Returns:
+        The edges, ascending.
+    """
     first, last = float(positive[0]), float(positive[-1])
     if layer.status == LayerStatus.OK:
         first = max(first, layer.xmin / _RANGE_BELOW_TAIL)

@@ -1,0 +1,79 @@
+import json
+import re
+import sys
+
+import pytest
+
+import spectra
+from spectra.errors import MissingPackageError, ResultsError
+from spectra.report.html import write_page
+from tests.models import small_weights
+from tests.reports import HOSTILE, report_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "result"
+    spectra.analyze(small_weights(), mp_fit=True, randomize=True).save(path)
+    return path
+
+
+def data_of(text, name):
+    """The JSON in a script element, found as a browser finds its end."""
+    return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script', text, re.S)[1])
+
+
+def test_the_page_says_what_the_report_says(folder):
+    text = write_page(folder).read_text(encoding="utf-8")
+    report = spectra.load(folder)
+    for line in str(report).splitlines():
+        assert re.sub("'", "&#39;", line[1:]) in text
+    for layer in report.layers:
+        assert f'href="#layer={layer.matrix_name}"' in text
+
+
+def test_the_same_folder_gives_the_same_bytes(folder, tmp_path):
+    assert write_page(folder, tmp_path / "a.html").read_bytes() == write_page(folder, tmp_path / "b.html").read_bytes()
+
+
+def test_the_page_needs_nothing_from_elsewhere(folder):
+    text = write_page(folder).read_text(encoding="utf-8")
+    assert not re.search(r'<(script|link|img|iframe)[^>]*(src|href)="(?!data:)', text)
+    assert "@import" not in text
+    assert "url(" not in text.split("</style>")[0]
+
+
+def test_numbers_of_all_layers_are_in_the_data(folder):
+    data = data_of(write_page(folder).read_text(encoding="utf-8"), "sections-data")["layers"]
+    report = spectra.load(folder)
+    assert data["names"] == [layer.matrix_name for layer in report.layers]
+    column = data["columns"].index("alpha")
+    assert [row[column] for row in data["rows"]] == pytest.approx([layer.alpha for layer in report.layers], rel=1e-5)
+    assert len(data["spectra"]) == len(report.layers)
+
+
+def test_hostile_names_end_no_element(tmp_path):
+    report_of(list(HOSTILE)).save(tmp_path / "result")
+    text = write_page(tmp_path / "result").read_text(encoding="utf-8")
+    assert data_of(text, "sections-data")["layers"]["names"] == list(HOSTILE)
+    for markup in ("<script>window", "<img", "</script><!--", "<b>$"):
+        assert markup not in text.split('id="plotly-source"')[0]
+
+
+def test_a_report_without_fits_has_a_page(tmp_path):
+    spectra.analyze({"tiny.weight": small_weights()["head.weight"][:3, :3]}).save(tmp_path / "result")
+    text = write_page(tmp_path / "result").read_text(encoding="utf-8")
+    assert "too few evals" in text
+    assert 'id="depth"' not in text
+
+
+def test_a_folder_without_result_is_refused(tmp_path):
+    with pytest.raises(ResultsError, match="is no result folder: it has no report.json"):
+        write_page(tmp_path)
+
+
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "plotly" else object())
+    with pytest.raises(MissingPackageError, match=r'needs plotly: pip install "spectra-nn\[report\]"'):
+        write_page(folder)
