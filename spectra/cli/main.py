@@ -18,6 +18,7 @@ import click
 
 from spectra._version import __version__
 from spectra.cli.analyze import analyze
+from spectra.cli.compare import compare
 from spectra.cli.distill import distill
 from spectra.cli.finetune import finetune
 from spectra.cli.fisher import fisher
@@ -46,6 +47,7 @@ def app(debug: bool) -> None:
     Analyse a checkpoint:          spectra analyze ./my-model --output report
     Try it on a small real model:  spectra analyze demo
     See it in the browser:         spectra report report --open
+    See what training changed:     spectra compare ./original ./fine-tuned
     Make a figure of a report:     spectra plot report alpha-by-depth
     Measure the Fisher on texts:   spectra fisher ./my-model --data texts.txt -o fisher.safetensors
     Turn either into a plan:       spectra plan ./my-model --policy tempbalance -o plan.yaml
@@ -56,6 +58,7 @@ def app(debug: bool) -> None:
 
 
 app.add_command(analyze)
+app.add_command(compare)
 app.add_command(distill)
 app.add_command(finetune)
 app.add_command(fisher)

@@ -19,6 +19,8 @@ Examples:
   spectra plot report esd --layer encoder.layer.0.attention.self.query --format pdf
   spectra plot report esd-grid --layers '*.query' --wide
   spectra plot models.csv metric-scatter --metric alpha_weighted
+  spectra plot compared compare --model fine-tuned
+  spectra plot over-time trajectory --metric relative_change
   spectra plot fisher.safetensors fisher-by-layer --aggregate mean_of_means
   spectra plot report fisher-vs-alpha --fisher fisher.safetensors
   spectra plot surface.npz loss-surface --wide
@@ -59,7 +61,14 @@ def _for(option: str, does: str) -> str:
     metavar="GLOB",
     help=_for("layers", "which layers; repeatable.  [default: some of each kind]"),
 )
-@click.option("--metric", metavar="M", help=_for("metric", "a column of the layers, averaged over them.  [default: alpha]"))
+@click.option(
+    "--metric",
+    metavar="M",
+    help=_for("metric", "a column of the layers, or for trajectory one of the change, too.  [default: alpha]"),
+)
+@click.option(
+    "--model", metavar="NAME", help=_for("model", "which model, matrix by matrix.  [default: all, by medians of blocks]")
+)
 @click.option("--fisher", type=click.Path(path_type=Path), metavar="FILE", help=_for("fisher", "the model's Fisher."))
 @click.option(
     "--aggregate",

@@ -195,6 +195,20 @@ def _model_shift(source: Path, *, wide: bool) -> Drawn:
     return figures.model_shift(load_model_shift(source), wide=wide), f"model-shift-{source.stem.removesuffix('.model-shift')}"
 
 
+def _compare(source: Path, *, wide: bool, model: str | None = None) -> Drawn:
+    from spectra.report import figures
+    from spectra.results.comparison_store import load_comparison
+
+    return figures.compare(load_comparison(source), model=model, wide=wide), f"compare-{model}" if model else "compare"
+
+
+def _trajectory(source: Path, *, wide: bool, metric: str = "alpha") -> Drawn:
+    from spectra.report import figures
+    from spectra.results.comparison_store import load_comparison
+
+    return figures.trajectory(load_comparison(source), metric=metric, wide=wide), f"trajectory-{metric}"
+
+
 def _base_shift(source: Path, *, wide: bool) -> Drawn:
     from spectra.report import figures
     from spectra.results.base_shift import load_base_shifts
@@ -247,6 +261,8 @@ FIGURES = {
             _data_shift,
         ),
         PlotFigure("model-shift", kinds.MODEL_SHIFT, "how far each matrix has moved, and its alpha", _model_shift),
+        PlotFigure("compare", kinds.COMPARISON, "where models changed, and their alpha before and after", _compare, ("model",)),
+        PlotFigure("trajectory", kinds.COMPARISON, "a metric of every matrix over checkpoints", _trajectory, ("metric",)),
         PlotFigure("base-shift", kinds.BASE_SHIFT, "in how many directions retraining has moved a base", _base_shift),
     )
 }

@@ -161,4 +161,11 @@ MODELS = SourceKind(
     "a CSV with the columns report and test_error",
     (".csv",),
 )
-SOURCES = (REPORT, MODELS, FISHER, SURFACE, PLAN, RUN, LOG, HISTORY, REWRITTEN, DATA_SHIFT, MODEL_SHIFT, BASE_SHIFT)
+COMPARISON = SourceKind(
+    "CMP",
+    "the result folder of a comparison",
+    "the result folder of 'spectra compare BASE MODEL... --output DIR'",
+    "spectra compare BASE MODEL --output DIR",
+    is_folder=True,
+)
+SOURCES = (REPORT, COMPARISON, MODELS, FISHER, SURFACE, PLAN, RUN, LOG, HISTORY, REWRITTEN, DATA_SHIFT, MODEL_SHIFT, BASE_SHIFT)

@@ -136,7 +136,8 @@ def _finding(row: MatrixComparison) -> Text:
 
     if row.status in FAILURES:
         return Text(f"{row.status}: {row.notes}" if row.notes else row.status)
-    words = row.verdict or row.status.replace("_", " ")
+    # Without a finding the verdict is how far the matrix changed, which has a column.
+    words = "" if row.is_changed and not row.findings else row.verdict or row.status.replace("_", " ")
     return Text(words, no_wrap=True, overflow="ellipsis")
 
 
