@@ -119,17 +119,16 @@ def finetune(
 
 
 def _list(*, no_color: bool) -> int:
-    from rich.table import Table
-    from rich.text import Text
+    from textwrap import fill
 
     from spectra.cli.console import console
     from spectra.recipes import described
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    for name, purpose in described().items():
-        table.add_row(name, Text(purpose))
-    console(no_color=no_color).print(table)
+    recipes, out = described(), console(no_color=no_color)
+    width = max(map(len, recipes)) + 2
+    for name, purpose in recipes.items():  # no table of rich's: it fills lines up with blanks
+        indents = {"initial_indent": f"{name:{width}}", "subsequent_indent": " " * width}
+        out.print(fill(purpose, out.width, **indents, break_on_hyphens=False), highlight=False, markup=False)
     return _DONE
 
 

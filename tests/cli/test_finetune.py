@@ -148,6 +148,7 @@ def test_recipes_that_come_along_go_by_their_names(run):
     code, out, _ = run("--list")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")] == list(shipped())
+    assert [line for line in out.splitlines() if line != line.rstrip()] == []
     name = next(iter(shipped()))
     assert parse_recipe(run(name, "--print-config")[1]) == read_recipe(shipped()[name])
 

@@ -82,3 +82,13 @@ def test_a_layer_that_one_analysis_lacks_is_left_out(tmp_path):
     write_spectra(tmp_path, "before", heavy_tailed(alphas), step=0, epoch=0.0)
     write_spectra(tmp_path, "after", heavy_tailed(dict(list(alphas.items())[1:])), step=1, epoch=1.0)
     assert len(alpha_trajectory(load_run_spectra(tmp_path)).axes[0].get_lines()) == 4
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_legend_stands_beside_the_title_and_hides_neither_it_nor_a_line(spectra, wide):
+    figure = alpha_trajectory(spectra, wide=wide)
+    figure.draw_without_rendering()
+    levels = figure.axes[0]
+    legend, axes = levels.get_legend().get_window_extent(), levels.get_window_extent()
+    assert legend.y0 >= axes.y1
+    assert legend.x1 <= axes.x1 + 1.0

@@ -9,6 +9,7 @@ from spectra.report.figures.depth import name_the_depths
 from spectra.report.figures.fitted_layers import fitted_layers
 from spectra.report.figures.series import add_legend, aspect, draw_along_depth, look
 from spectra.report.figures.style import new_figure, style
+from spectra.report.figures.titles import add_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +57,6 @@ def alpha_by_depth(report: Report, *, wide: bool = False) -> Figure:
         axes.set_ylabel(r"power-law exponent $\alpha$" + (r" of $1/\lambda$" if report.settings.inverse else ""))
         axes.set_ylim(bottom=min(1.0, min(point.matrix.alpha for point in points)))
         name_the_depths(axes, [point.place for point in points])
-        axes.set_title(report.model.name, loc="left", parse_math=False)
+        add_title(axes, report.model.name, wide=wide)
         add_legend(figure, axes, wide=wide)
     return figure

@@ -11,6 +11,7 @@ import numpy as np
 from spectra.errors import InputError
 from spectra.report.figures.fitted_layers import fitted_layers
 from spectra.report.figures.style import COLORS, COLUMN_WIDTH, TEXT_WIDTH, style
+from spectra.report.figures.titles import add_heading
 from spectra.results.records import LayerDiagnostics
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def alpha_histogram(report: Report, *, wide: bool = False) -> Figure:
         panels[-1].spines["bottom"].set_visible(True)
         panels[-1].set_xlabel(r"power-law exponent $\alpha$" + (r" of $1/\lambda$" if report.settings.inverse else ""))
         figure.supylabel("matrices", fontsize=8)
-        figure.suptitle(report.model.name, x=0.02, ha="left", fontsize=8, parse_math=False)
+        add_heading(figure, report.model.name, wide=wide)
         _add_legend(figure, rows[0][1], with_band=not report.settings.inverse)
     return figure
 
@@ -94,12 +95,9 @@ def _draw(axes: Any, name: str, layers: Sequence[LayerDiagnostics], edges: Any, 
     if with_band:
         axes.axvspan(*_WELL_TRAINED, color="0.93", zorder=0, linewidth=0)
     color = COLORS[0]
-    heights = np.histogram(good, edges)[0]
-    on_top = np.histogram(poor, edges)[0]
-    width = np.diff(edges)
-    axes.bar(edges[:-1], heights, width, align="edge", color=color, edgecolor="white", linewidth=0.3)
-    hatched = {"facecolor": "white", "edgecolor": color, "linewidth": 0.5, "hatch": _HATCH}
-    axes.bar(edges[:-1], on_top, width, bottom=heights, align="edge", **hatched)
+    heights, on_top = np.histogram(good, edges)[0], np.histogram(poor, edges)[0]
+    _draw_bars(axes, edges, heights, 0 * heights, color=color, edgecolor="white", linewidth=0.3)
+    _draw_bars(axes, edges, on_top, heights, facecolor="white", edgecolor=color, linewidth=0.5, hatch=_HATCH)
     top = max(int((heights + on_top).max()), 1)
     axes.set_ylim(-0.25 * top, 1.6 * top)  # marks under the bars, the name over them
     axes.axhline(0.0, color="black", linewidth=0.4)
@@ -111,6 +109,11 @@ def _draw(axes: Any, name: str, layers: Sequence[LayerDiagnostics], edges: Any, 
     axes.tick_params(axis="x", bottom=False, labelbottom=False)
     axes.text(0.01, 0.97, name, transform=axes.transAxes, ha="left", va="top", fontsize=6.5, parse_math=False)
     axes.text(0.99, 0.97, _counts(good, poor, float(edges[-1])), transform=axes.transAxes, ha="right", va="top", fontsize=6.5)
+
+
+def _draw_bars(axes: Any, edges: Any, heights: Any, bottom: Any, **look: Any) -> None:
+    full = heights > 0  # bars without height would be most of a vector file
+    axes.bar(edges[:-1][full], heights[full], np.diff(edges)[full], bottom=bottom[full], align="edge", **look)
 
 
 def _counts(good: Sequence[float], poor: Sequence[float], end: float) -> str:

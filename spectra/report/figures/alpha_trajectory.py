@@ -65,7 +65,7 @@ def alpha_trajectory(spectra: Sequence[RunSpectra], *, wide: bool = False) -> Fi
         changes.xaxis.get_major_locator().set_params(integer=max(epochs) >= 1.0)
         kind = "reliable" if is_reliable else "doubtful"
         levels.set_title(f"{kind} fits of {len(names)} of {len(rows[0])} layers", loc="left")
-        levels.legend()
+        _add_legend(levels)
         add_depth_bar(figure, [levels, changes], placed, colors, label)
     return figure
 
@@ -75,6 +75,11 @@ def _names(spectra: Sequence[RunSpectra], qualities: set[str]) -> list[str]:
     found = [{layer.matrix_name for layer in one.report.layers if layer.fit_quality in qualities} for one in spectra]
     common = set.intersection(*found) if found else set()
     return [layer.matrix_name for layer in spectra[0].report.layers if layer.matrix_name in common] if common else []
+
+
+def _add_legend(axes: Any) -> None:
+    """Name the mean beside the title, where it hides no line; three dashes long, so that none is cut."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderpad=0.0, borderaxespad=0.2, handlelength=2.2)
 
 
 def _draw(axes: Any, epochs: Sequence[float], values: FloatArray, placed: Sequence[Place], colors: Mapping[float, Any]) -> None:

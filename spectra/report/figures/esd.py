@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from spectra.errors import InputError
 from spectra.report.figures.style import new_figure, style
 from spectra.report.figures.tail_histogram import draw_density, draw_fit, few_labels, tail_histogram
+from spectra.report.figures.titles import add_heading
 from spectra.report.table import worst_first
 from spectra.results.records import LayerStatus
 
@@ -70,6 +71,6 @@ def esd(report: Report, layer_name: str, *, wide: bool = False) -> Figure:
         symbol = r"1/\lambda" if report.settings.inverse else r"\lambda"
         axes.set_xlabel(rf"{'inverse ' if report.settings.inverse else ''}eigenvalue ${symbol}$")
         axes.set_ylabel(rf"density $\rho({symbol})$")
-        figure.suptitle(layer_name, x=0.02, ha="left", fontsize=8, parse_math=False)
+        add_heading(figure, layer_name, wide=wide)
         figure.legend(loc="outside lower left")  # under the axes: a spectrum leaves no corner free for sure
     return figure

@@ -14,6 +14,7 @@ from spectra.errors import InputError
 from spectra.report.figures.fitted_layers import FittedLayer, fitted_layers
 from spectra.report.figures.style import COLORS, COLUMN_WIDTH, TEXT_WIDTH, style
 from spectra.report.figures.tail_histogram import TailHistogram, draw_density, draw_fit, tail_histogram
+from spectra.report.figures.titles import add_heading
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,10 +72,8 @@ def esd_grid(report: Report, layers: Collection[str] = (), *, wide: bool = False
             for cell, histogram, axes in zip(row, binned, line, strict=False):
                 _draw(axes, cell, histogram)
         _share(panels, histograms)
-        counted = (
-            f"\n{sum(map(len, rows))} of {len(members)} fitted matrices; left out: {', '.join(left_out)}" if left_out else ""
-        )
-        figure.suptitle(report.model.name + counted, x=0.02, ha="left", fontsize=7, parse_math=False)
+        counted = f"{sum(map(len, rows))} of {len(members)} fitted matrices; left out: {', '.join(left_out)}"
+        add_heading(figure, report.model.name, wide=wide, below=counted if left_out else "")
         _name_axes(figure, panels, is_inverse=report.settings.inverse)
         _add_legend(figure, [member.matrix.fit_quality for row in rows for member in (cell.member for cell in row)], wide=wide)
     return figure

@@ -8,6 +8,7 @@ from spectra.report.figures.depth import name_the_depths
 from spectra.report.figures.scored_layers import SHARED_ROLES, drawable, left_out, looks_by_role, score_label, scored_layers
 from spectra.report.figures.series import add_legend, aspect, draw_along_depth
 from spectra.report.figures.style import new_figure, style
+from spectra.report.figures.titles import add_title
 from spectra.results.fisher import Aggregate, Fisher
 
 if TYPE_CHECKING:
@@ -61,6 +62,6 @@ def fisher_by_layer(fisher: Fisher, *, aggregate: Aggregate | str | None = None,
         axes.set_xlabel(depth_label + left_out(layers))
         axes.set_ylabel(score_label(fisher, aggregate))
         name_the_depths(axes, [layer.place for layer in drawn])
-        axes.set_title(f"{fisher.info.model}, {fisher.info.num_samples:,} samples", loc="left", parse_math=False)
+        add_title(axes, fisher.info.model, f"{fisher.info.num_samples:,} samples", wide=wide)
         add_legend(figure, axes, wide=wide)
     return figure

@@ -9,6 +9,7 @@ from spectra.report.figures.layer_pairs import LayerPair, pair_layers
 from spectra.report.figures.scored_layers import drawable, left_out, looks_by_role, score_label, scored_layers
 from spectra.report.figures.series import add_legend, aspect
 from spectra.report.figures.style import new_figure, style
+from spectra.report.figures.titles import add_title
 from spectra.results.fisher import Aggregate, Fisher
 from spectra.results.records import LayerStatus
 from spectra.results.report import Report
@@ -71,7 +72,7 @@ def fisher_vs_alpha(fisher: Fisher, report: Report, *, aggregate: Aggregate | st
         axes.set_ylabel(score_label(fisher, aggregate))
         ranks = rank_correlation(alphas, [layer.score for layer in drawn], doubtful)
         axes.text(0.0, 1.03, ranks, transform=axes.transAxes, fontsize="small")
-        axes.set_title(fisher.info.model, loc="left", pad=16.0, parse_math=False)
+        add_title(axes, fisher.info.model, wide=wide, pad=16.0)
         add_legend(figure, axes, wide=wide)
     return figure
 

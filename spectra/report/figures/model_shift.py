@@ -13,6 +13,7 @@ from spectra.report.figures.depth import name_the_depths
 from spectra.report.figures.matrix_places import PlacedMatrix, place_matrices
 from spectra.report.figures.series import add_legend, aspect, draw_along_depth, look
 from spectra.report.figures.style import COLUMN_WIDTH, TEXT_WIDTH, style
+from spectra.report.figures.titles import add_title
 from spectra.results.model_shift import MatrixShift, ModelShift
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def model_shift(shift: ModelShift, *, wide: bool = False) -> Figure:
             axes.set_xlabel(depth_label)
         name_the_depths(panels[-1], [point.place for point in points])
         name = PurePath(shift.tuned).name.removeprefix("module ")
-        panels[0].set_title(f"{name}, in total {shift.relative_change:.2g}", loc="left", parse_math=False)
+        add_title(panels[0], name, f"in total {shift.relative_change:.2g}", wide=False)
         add_legend(figure, panels[-1], wide=wide)
     return figure
 

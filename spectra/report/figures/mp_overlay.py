@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from spectra.errors import InputError
 from spectra.report.figures.style import COLORS, new_figure, style
+from spectra.report.figures.titles import add_heading
 from spectra.results.records import LayerDiagnostics
 from spectra.results.words import counted
 
@@ -74,7 +75,7 @@ def mp_overlay(report: Report, layer_name: str, *, wide: bool = False) -> Figure
         axes.set_ylim(0.0, _ROOM * top)
         axes.set_xlabel(r"eigenvalue $\lambda$")
         axes.set_ylabel(r"density $\rho(\lambda)$")
-        figure.suptitle(layer_name, x=0.02, ha="left", fontsize=8, parse_math=False)
+        add_heading(figure, layer_name, wide=wide)
         figure.legend(loc="outside lower left", ncols=2 if wide else 1)
     return figure
 

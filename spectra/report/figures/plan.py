@@ -13,6 +13,7 @@ from spectra.policies.plan_record import NOUNS, Plan
 from spectra.report.figures.depth import Place, name_the_depths, places
 from spectra.report.figures.series import add_legend, aspect, draw_along_depth, look
 from spectra.report.figures.style import COLORS, COLUMN_WIDTH, TEXT_WIDTH, style
+from spectra.report.figures.titles import add_title
 from spectra.report.figures.units import placed_units, scale_multipliers, score_label
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def plan(planned: Plan | DropoutPlan, *, wide: bool = False) -> Figure:
         axes.set_xlabel(depth_label + (f"\n({_WITHOUT_SCORE})" if hollow else ""))
         axes.set_ylabel("drop probability" if isinstance(planned, DropoutPlan) else NOUNS[planned.target])
         name_the_depths(axes, [unit.place for unit in units])
-        figure.axes[0].set_title(_title(planned), loc="left", parse_math=False)
+        add_title(figure.axes[0], *_title(planned), wide=wide)
         if len(roles) > 1:
             add_legend(figure, axes, wide=wide)
     return figure
@@ -169,9 +170,9 @@ def _score_label(planned: Plan | DropoutPlan) -> str:
     return score_label(planned.settings)
 
 
-def _title(planned: Plan | DropoutPlan) -> str:
+def _title(planned: Plan | DropoutPlan) -> tuple[str, ...]:
     if isinstance(planned, DropoutPlan):
         policy = "guided-dropout" + (f" ({planned.control})" if planned.control != DropControl.GUIDED else "")
     else:
         policy = planned.policy
-    return f"{planned.model}, {policy}" if planned.model else policy
+    return (planned.model, policy) if planned.model else (policy,)

@@ -19,7 +19,11 @@ COLUMN_WIDTH, TEXT_WIDTH = 3.25, 6.75  # inches: ICML, and close to NeurIPS, ACL
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
+# Sizes of text, and with them all places, come from DejaVu, which matplotlib brings along: no font of the machine moves a line.
 _STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],  # the others: where an SVG is looked at
+    "mathtext.fontset": "dejavusans",
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -44,10 +48,12 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Apply the style while a figure is drawn; the user's own settings come back after it."""
-    from matplotlib import rc_context
+    """Apply the style to matplotlib's own defaults while a figure is drawn; the user's settings come back after it."""
+    from matplotlib import rc_context, rcdefaults, rcParams
 
-    with rc_context(cast(Any, _STYLE)):
+    with rc_context():
+        rcdefaults()
+        rcParams.update(cast(Any, _STYLE))
         yield
 
 

@@ -16,6 +16,7 @@ from spectra.policies.plan_record import NOUNS
 from spectra.report.figures.depth import Place
 from spectra.report.figures.series import add_legend, aspect
 from spectra.report.figures.style import COLORS, COLUMN_WIDTH, TEXT_WIDTH, style
+from spectra.report.figures.titles import add_title
 from spectra.report.figures.units import placed_units, scale_multipliers, score_label
 from spectra.results.scale_log import ScaleLogContent, ScaleLogHeader, ScaleRecord
 
@@ -80,7 +81,7 @@ def tempbalance_trajectory(log: ScaleLogContent, *, wide: bool = False) -> Figur
         first = [record for record in log.records if record.target == targets[0]]
         _draw(panels[0], first, _table(log, [record.scores for record in first]), series, legend)
         panels[0].set_ylabel(score_label(log.header.policy))
-        panels[0].set_title(_title(log.header), loc="left", parse_math=False)
+        add_title(panels[0], *_title(log.header), wide=wide)
         for axes, target in zip(panels[1:], targets, strict=True):
             _draw_multipliers(axes, log, target, series, legend)
         _finish_steps(panels[-1], log.records)
@@ -177,8 +178,8 @@ def _label_end(axes: Any, label: str, values: FloatArray) -> None:
         axes.annotate(label, **at, xytext=(2, 0), textcoords="offset points", va="center", fontsize="small")
 
 
-def _title(header: ScaleLogHeader) -> str:
-    return ", ".join(str(part) for part in (header.model, header.policy.get("name")) if part)
+def _title(header: ScaleLogHeader) -> list[str]:
+    return [str(part) for part in (header.model, header.policy.get("name")) if part] or [""]
 
 
 def _finish_steps(axes: Any, records: Sequence[ScaleRecord]) -> None:
