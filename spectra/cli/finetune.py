@@ -127,8 +127,10 @@ def _list(*, no_color: bool) -> int:
     recipes, out = described(), console(no_color=no_color)
     width = max(map(len, recipes)) + 2
     for name, purpose in recipes.items():  # no table of rich's: it fills lines up with blanks
-        indents = {"initial_indent": f"{name:{width}}", "subsequent_indent": " " * width}
-        out.print(fill(purpose, out.width, **indents, break_on_hyphens=False), highlight=False, markup=False)
+        lines = fill(
+            purpose, out.width, initial_indent=f"{name:{width}}", subsequent_indent=" " * width, break_on_hyphens=False
+        )
+        out.print(lines, highlight=False, markup=False)
     return _DONE
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from spectra.results.words import elided
+
 # Characters of 8 points that fit beside the numbers of an axis, and across the whole figure.
 _OVER_AXES = {False: 40, True: 92}
 _ACROSS = {False: 46, True: 98}
@@ -48,7 +50,4 @@ def shortened(name: str, *more: str, room: int) -> str:
         Such as ``"PeftModelFor…sification, recommended"``.
     """
     rest = "".join(f", {part}" for part in more if part)
-    most = max(room - len(rest), _SHORTEST_NAME)
-    if len(name) > most:
-        name = f"{name[: most // 2]}…{name[len(name) - (most - 1 - most // 2) :]}"
-    return name + rest
+    return elided(name, max(room - len(rest), _SHORTEST_NAME)) + rest
