@@ -12,15 +12,16 @@ cka           :math:`\|W_1^T W_2\|_F / \sqrt{\|W_1^T W_1\|_F                 1, 
 columns. A weight of more than two dimensions is one matrix of shape ``(first axis, all others)``: a convolution's rows are
 its filters. WeightWatcher instead averages over kernel positions; its ``raw`` is our ``euclidean`` for every kind of layer.
 
-Weights are matched by their full names, wrappers' prefixes taken off, and compared as stored: the orientation counts for
-``cka``. One- and zero-dimensional tensors are not compared.
+Weights are matched by their full names, those that differ by one prefix (``bert.`` of a model with a head) without it, and
+go by their names in the first model. They are compared as stored: the orientation counts for ``cka``. One- and
+zero-dimensional tensors are not compared.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -31,6 +32,7 @@ import numpy as np
 from spectra.errors import InputError, NonFiniteWeightsError, did_you_mean
 from spectra.esd.eigenvalues import ReadRows, block_rows, safe_gram, transposed_reader
 from spectra.sources import StoredTensor, open_source
+from spectra.sources.difference import matched_names
 from spectra.sources.tensors import FLOAT_DTYPES
 
 if TYPE_CHECKING:
@@ -141,7 +143,9 @@ def distances(
     known = [member.value for member in DistanceMethod]
     if method not in known:
         raise InputError(f"unknown method {method!r}.{did_you_mean(str(method), known)} Known: {', '.join(known)}.")
-    firsts, seconds = _weights(a), _weights(b)
+    firsts, theirs = _weights(a), _weights(b)
+    names_in_first = matched_names(_shapes(theirs), _shapes(firsts))
+    seconds = {names_in_first.get(name, name): tensor for name, tensor in theirs.items()}
     both_tied = {name for name in firsts.keys() & seconds.keys() if firsts[name].tied_to and seconds[name].tied_to}
     names = [name for name in {**firsts, **seconds} if name not in both_tied]
     chosen = chosen_layers([layer_name(name) for name in names], include, exclude)
@@ -278,6 +282,10 @@ def cka_similarity(first: ReadRows, second: ReadRows, shape: tuple[int, int]) ->
 
 def _weights(model: Model) -> dict[str, StoredTensor]:
     return {tensor.name: tensor for tensor in open_source(model).tensors if len(tensor.shape) >= 2}
+
+
+def _shapes(weights: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def _reason(first: StoredTensor | None, second: StoredTensor | None) -> str:

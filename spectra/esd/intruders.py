@@ -31,8 +31,8 @@ def new_directions(
         side: Which singular vectors all of these are.
 
     Returns:
-        By position among ``vectors`` the largest absolute cosine of each intruder to a singular vector of the base, those of
-        singular values above round-off.
+        By position among ``vectors`` the largest absolute cosine of each intruder to a singular vector of the base; see
+        :meth:`SingularBasis.largest_cosines`.
 
     Raises:
         NonFiniteWeightsError: A NaN or infinite entry of the base.

@@ -163,7 +163,8 @@ class ComparisonRun:
     def _take(self, comparison: Comparison) -> None:
         version = str(comparison.environment.get("spectra"))
         self._refuse_another("the result of another comparison", comparison_header(comparison, version=version))
-        self.complete = comparison
+        if not any(row.status == LayerStatus.UNREADABLE for row in comparison.rows):
+            self.complete = comparison
 
     def _refuse_another(self, what: str, header: Mapping[str, Any]) -> None:
         difference = _difference(header, self._header)

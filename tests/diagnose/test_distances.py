@@ -306,3 +306,14 @@ def test_convolutions_differ_from_weightwatcher_as_documented(tmp_path):
     positions = (a.double() - b.double()).flatten(2).norm(dim=(0, 1))
     assert theirs["euclidean"][0] == pytest.approx(float(positions.mean()), rel=2e-5)
     assert ours.mean == pytest.approx(float(positions.norm()), rel=1e-12)
+
+
+def test_names_behind_a_prefix_are_matched():
+    encoder = small_weights(2)
+    with_head = {f"bert.{name}": 2.0 * weight for name, weight in encoder.items()} | {"classifier.weight": np.eye(3)}
+    report = distances(encoder, with_head)
+    assert [layer.layer_name for layer in report.layers] == [name.removesuffix(".weight") for name in encoder]
+    for layer, weight in zip(report.layers, encoder.values(), strict=True):
+        assert layer.distance == pytest.approx(np.linalg.norm(weight.astype(np.float64)), rel=1e-13)  # round-off of sums
+    assert [one.layer_name for one in report.unmatched] == ["classifier"]
+    assert distances(with_head, encoder).layers[0].layer_name.startswith("bert.")
