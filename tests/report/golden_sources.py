@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from spectra.cli.main import main
+from spectra.results.comparison import ComparedModel
 from spectra.results.fisher import Fisher, FisherTensor
 from spectra.results.journal import json_line
 from spectra.results.surface import LossSurface, SurfaceInfo, SurfaceRegion
 from tests.base_shifts import base_shift_of, change_of
+from tests.comparisons import comparison_of, layer_of, row_of
 from tests.data_shifts import shift_of as data_shift_of
 from tests.distilled import run_of
 from tests.drawn_reports import fitted_row, report_of, transformer_report
@@ -43,6 +45,7 @@ def write_sources(folder: Path) -> dict[str, list[str]]:
     _models(folder)
     _fisher(folder)
     _surface(folder)
+    _comparison(folder)
     tiny_plan().save(folder / "plan.yaml")
     write_run(folder / "run")
     tiny_history().save(folder / "sample_weights.safetensors")
@@ -71,6 +74,8 @@ def write_sources(folder: Path) -> dict[str, list[str]]:
         "data-shift": ["own.shift.json"],
         "model-shift": ["own.model-shift.json"],
         "base-shift": ["maml.base-shift.json"],
+        "compare": ["comparison", "--model", "checkpoint-20"],
+        "trajectory": ["comparison"],
     }
     return {figure: [str(folder / given[0]), figure, *given[1:]] for figure, given in sources.items()}
 
@@ -106,6 +111,17 @@ def _surface(folder: Path) -> None:
     regions = tuple(SurfaceRegion(name, 2, 50, 10.0, 1.0) for name in ("whole", "top"))  # the third would add 25 kB
     losses = {region.name: bowl * (i + 1) for i, region in enumerate(regions)}
     LossSurface(info, regions, 0.0, grid, losses).save(folder / "surface.npz")
+
+
+def _comparison(folder: Path) -> None:
+    rows = [
+        row_of(f"layers.{block}.{part}", model=f"checkpoint-{step}", norm_change=0.02 * step * (block + 1),
+               before=layer_of(f"layers.{block}.{part}", alpha=3.0 + block),
+               after=layer_of(f"layers.{block}.{part}", alpha=3.0 + block + 0.01 * step * (1 if part == "up" else -1)))
+        for step in (10, 20) for block in range(3) for part in ("query", "up")
+    ]  # fmt: skip
+    models = tuple(ComparedModel(name=f"checkpoint-{step}", location="", step=step) for step in (10, 20))
+    comparison_of(*rows, models=models, over_time=True).save(folder / "comparison")
 
 
 def refresh() -> None:
