@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md", "docs/weightwatcher.md", "docs/fisher.md", "docs/guided-dropout.md", "docs/tempbalance.md", "docs/plans.md",
-    "docs/pruning.md", "docs/dcs.md", "docs/sdft.md", "docs/meta_peft.md",
+    "docs/compare.md", "docs/pruning.md", "docs/dcs.md", "docs/sdft.md", "docs/meta_peft.md",
 ]  # fmt: skip
 RECIPES = "docs/recipes.md"  # has commands that train
 FLAGS_OF_OTHERS = ("--local-dir", "--apply_chat_template", "--num_fewshot")  # of `hf download` and `lm_eval`
@@ -132,7 +132,7 @@ def test_options_shown_exist(page, capsys):
 def test_flags_named_in_the_text_exist(page, capsys):
     from spectra.cli.main import main
 
-    names = ["fisher", "surface", "plan", "prune", "plot", "distill", "finetune", "sweep"]
+    names = ["compare", "fisher", "surface", "plan", "prune", "plot", "distill", "finetune", "sweep"]
     for command in (*names, *(f"distill {name}" for name in SUBCOMMANDS)):
         main([*command.split(), "--help"])
     known = {*FLAGS_OF_OTHERS, *re.findall(r"--[a-z][\w-]+", capsys.readouterr().out)}
