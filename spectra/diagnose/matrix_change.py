@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from spectra.diagnose.change_spectrum import change_spectrum, energy_counts, rounding_errors, unit_roundoff
 from spectra.diagnose.compared_models import OtherModel
 from spectra.diagnose.distances import matrix_norm
 from spectra.diagnose.layer import batches, diagnose_layers, spectra_by_job
 from spectra.diagnose.matrix_view import MatrixView, is_flipped, matrix_view
+from spectra.diagnose.rescaling import beside_matrix
 from spectra.diagnose.verdicts import judged
 from spectra.errors import NonFiniteWeightsError
-from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray, Spectrum, block_rows
+from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray, Spectrum
 from spectra.esd.intruders import new_directions
 from spectra.esd.low_rank import low_rank_spectrum, low_rank_vectors
 from spectra.esd.subspaces import SingularBasis, SingularVectors, principal_angles
@@ -172,7 +171,7 @@ def _decomposed(
         roundoff=unit_roundoff(twin.change, dtype),
         counts=energy_counts(row.num_eigenvalues),
     )
-    beside = _beside(twin.change, twin.after, rounding_errors(dtype, twin.job.tensor.dtype))
+    beside = beside_matrix(twin.change, twin.after, rounding_errors(dtype, twin.job.tensor.dtype))
     row = dataclasses.replace(
         row,
         rounding=found.rounding,
@@ -249,41 +248,6 @@ class _Base:
             basis = view.basis(self._values)
             self._found[view.shape[0]] = (view, basis, basis.leading(self._asked.num_directions))
         return self._found[view.shape[0]]
-
-
-@dataclass(frozen=True)
-class _Beside:
-    """A change beside the matrix that it is a change of."""
-
-    scale: float
-    scale_share: float
-    is_rounding: bool
-
-
-def _beside(change: WeightMatrices, after: WeightMatrices, errors: tuple[float, float]) -> _Beside:
-    r"""Compute the multiple of the matrix that is nearest to the one after, from :math:`\langle \Delta, W \rangle`."""
-    inner = of_change = of_before = 0.0
-    is_rounding = change.tensor.factors is None and not math.isnan(errors[0])
-    for difference, new in _blocks_of_both(change, after):
-        old = new - difference
-        inner += float(np.vdot(difference, old))
-        of_change += float(np.vdot(difference, difference))
-        of_before += float(np.vdot(old, old))
-        if is_rounding:
-            largest = np.maximum(np.abs(old), np.abs(new))
-            is_rounding = bool((np.abs(difference) <= np.maximum(errors[0] * largest, errors[1])).all())
-    if of_before == 0.0 or of_change == 0.0:
-        return _Beside(math.nan, math.nan, is_rounding)
-    explained = inner / math.sqrt(of_change) / math.sqrt(of_before)
-    return _Beside(1.0 + inner / of_before, min(explained**2, 1.0), is_rounding)
-
-
-def _blocks_of_both(change: WeightMatrices, after: WeightMatrices) -> Iterator[tuple[FloatArray, FloatArray]]:
-    step = block_rows(max(change.num_cols, 1))
-    for first, second in zip(change.readers(), after.readers(), strict=True):
-        for start in range(0, change.num_rows, step):
-            stop = min(start + step, change.num_rows)
-            yield first(start, stop).astype(np.float64), second(start, stop).astype(np.float64)
 
 
 def _diagnosed(jobs: Sequence[WeightMatrices], asked: Asked) -> dict[int, tuple[LayerDiagnostics, FloatArray | None]]:

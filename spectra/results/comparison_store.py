@@ -27,7 +27,7 @@ from spectra.results.records import LayerStatus, ModelInfo, SkippedTensor
 from spectra.results.settings import AnalysisSettings
 from spectra.results.store import PROGRESS, SavedSpectra
 from spectra.results.versioned_json import read_versioned
-from spectra.results.writing import made, remove_leftovers
+from spectra.results.writing import holds_others, made, names_in, remove_leftovers
 
 _AGAIN = "Make one: spectra compare BASE MODEL --output DIR"
 
@@ -131,20 +131,13 @@ class ComparisonRun:
             self._journal = None
 
     def _look_around(self) -> None:
-        if not self.folder.exists():
-            return
-        if not self.folder.is_dir():
-            raise ResultsError(f"'{self.folder}' is a file. Choose a folder for the results.")
-        names = {entry.name for entry in self.folder.iterdir()}
+        names = names_in(self.folder)
         if PROGRESS in names:
             self._resume()
         elif COMPARISON in names:
             self._take(load_comparison(self.folder))
         elif names:
-            raise ResultsError(
-                f"'{self.folder}' exists and holds other files ('{min(names)}'). Choose another folder, or write among "
-                "them with --force."
-            )
+            raise holds_others(self.folder, names)
 
     def _resume(self) -> None:
         records = read_journal(self.folder / PROGRESS)

@@ -32,7 +32,18 @@ from spectra.results.records import (
 )
 from spectra.results.report import Report
 from spectra.results.settings import AnalysisSettings
-from spectra.results.writing import LAYERS, REPORT, SPECTRA, made, remove_leftovers, unwritable, write_result, write_whole
+from spectra.results.writing import (
+    LAYERS,
+    REPORT,
+    SPECTRA,
+    holds_others,
+    made,
+    names_in,
+    remove_leftovers,
+    unwritable,
+    write_result,
+    write_whole,
+)
 
 PROGRESS = "progress.jsonl"
 _READABLE_VERSIONS = (1, SCHEMA_VERSION)  # version 2 added columns and settings; what version 1 lacks has its default
@@ -171,11 +182,7 @@ class Run:
         self._progress.close()
 
     def _look_around(self) -> None:
-        if not self.folder.exists():
-            return
-        if not self.folder.is_dir():
-            raise ResultsError(f"'{self.folder}' is a file. Choose a folder for the results.")
-        names = {entry.name for entry in self.folder.iterdir()}
+        names = names_in(self.folder)
         if PROGRESS in names:
             self._resume()
         elif REPORT in names:
@@ -191,10 +198,7 @@ class Run:
             else:
                 self.complete = report
         elif names:
-            raise ResultsError(
-                f"'{self.folder}' exists and holds other files ('{min(names)}'). Choose another folder, or write among "
-                "them with --force."
-            )
+            raise holds_others(self.folder, names)
 
     def _resume(self) -> None:
         lines = (self.folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines()

@@ -78,6 +78,40 @@ def write_whole(path: Path, content: bytes) -> None:
         raise ResultsError(unwritable(path, error)) from error
 
 
+def names_in(folder: Path) -> set[str]:
+    """List what a folder for results holds.
+
+    Args:
+        folder: New or existing.
+
+    Returns:
+        Names; none for a new one.
+
+    Raises:
+        ResultsError: It is a file.
+    """
+    if not folder.exists():
+        return set()
+    if not folder.is_dir():
+        raise ResultsError(f"'{folder}' is a file. Choose a folder for the results.")
+    return {entry.name for entry in folder.iterdir()}
+
+
+def holds_others(folder: Path, names: set[str]) -> ResultsError:
+    """Say that a folder is somebody else's.
+
+    Args:
+        folder: The folder.
+        names: What it holds, at least one.
+
+    Returns:
+        The error.
+    """
+    return ResultsError(
+        f"'{folder}' exists and holds other files ('{min(names)}'). Choose another folder, or write among them with --force."
+    )
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process left half-written.
 

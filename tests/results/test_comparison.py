@@ -2,11 +2,12 @@ import csv
 import io
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 
-from spectra.errors import InputError, ResultsError
+from spectra.errors import InputError, MissingPackageError, ResultsError
 from spectra.results.comparison import CHANGE_METRICS, METRICS
 from spectra.results.comparison_rows import row_from_dict
 from spectra.results.records import LayerStatus
@@ -147,3 +148,9 @@ def test_a_table_for_pandas_has_the_columns_of_the_csv():
 
 def test_statuses_are_words_of_the_report():
     assert equal_row_of().status == LayerStatus.UNCHANGED
+
+
+def test_a_data_frame_needs_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingPackageError, match="tables need pandas"):
+        comparison_of(row_of()).to_pandas()
