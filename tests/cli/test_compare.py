@@ -321,3 +321,34 @@ def test_a_folder_that_holds_something_else_is_left_alone(refused, base, planted
     (tmp_path / "notes.txt").write_text("mine")
     assert "notes.txt" in refused(base, planted, "-o", tmp_path) or "not empty" in refused(base, planted, "-o", tmp_path)
     assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+@pytest.mark.slow
+def test_checkpoints_of_a_real_run_are_followed_from_before_training(run, tmp_path):
+    import torch
+
+    from tests.models import VOCABULARY, llama
+
+    model = llama()
+    model.save_pretrained(tmp_path / "before")
+    frozen = model.model.layers[0].self_attn.q_proj.weight.requires_grad_(False)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.0)
+    tokens = torch.randint(VOCABULARY, (4, 16), generator=torch.Generator().manual_seed(0))
+    for step in range(1, 7):
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % 2 == 0:
+            model.save_pretrained(tmp_path / "run" / "checkpoints" / f"checkpoint-{step}")
+    arguments = ["--over-time", tmp_path / "run", "--base", tmp_path / "before"]
+    content = json.loads(run(*arguments, "--json")[1])
+    rows = {(row["model"], row["matrix_name"]): row for row in content["rows"]}
+    changes = [rows[f"checkpoint-{step}", "model.layers.1.mlp.up_proj"]["relative_change"] for step in (2, 4, 6)]
+    assert 0.0 < changes[0] < changes[1] < changes[2]
+    assert {row["status"] for (_, name), row in rows.items() if name == "model.layers.0.self_attn.q_proj"} == {"unchanged"}
+    assert rows["checkpoint-2", "model.layers.0.self_attn.q_proj"]["norm_before"] == pytest.approx(
+        float(frozen.norm()), rel=1e-6
+    )
+    out = run(*arguments)[1]
+    assert out.startswith("3 checkpoints against 'before', ")
+    assert out.splitlines()[-1].startswith("At the last checkpoint, 'checkpoint-6', ")
