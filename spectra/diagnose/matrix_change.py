@@ -215,6 +215,7 @@ def _with_directions(
         intruders=tuple(
             Intruder(position=place, singular_value=float(after.values[place]), similarity=cosine)
             for place, cosine in new.items()
+            if k  # beside a zero matrix everything is new, which says nothing
         ),
     )
     of_change = _vectors_of_change(changed, spectrum, asked.num_directions)

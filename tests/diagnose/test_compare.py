@@ -131,6 +131,14 @@ def test_a_rescaled_matrix_keeps_its_directions():
     assert row.intruders == ()
 
 
+def test_nothing_turns_beside_a_zero_matrix():
+    row = only_row(one(np.zeros((20, 12)), noise(20, 12)))
+    assert (row.relative_change, row.num_directions, row.intruders, row.findings) == (math.inf, 0, (), ())
+    assert row.change_rank == 12
+    gone = only_row(one(noise(20, 12), np.zeros((20, 12))))
+    assert (gone.scale, gone.findings) == (0.0, (Finding.RESCALED,))
+
+
 def test_permuted_rows_turn_the_left_side_and_keep_the_right():
     weight = heavy_tailed(60, 40).astype(np.float64)
     row = only_row(one(weight, weight[np.random.default_rng(0).permutation(60)]))
