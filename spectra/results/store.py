@@ -11,7 +11,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,10 @@ class SavedSpectra(Mapping[str, NDArray[np.float64]]):
         with self._open() as file:
             return len(file.keys())
 
+    def items(self) -> ItemsView[str, NDArray[np.float64]]:
+        """Return all spectra with their names, read one by one; the file is opened once."""
+        return _SavedItems(self)
+
     def _open(self) -> Any:
         from safetensors import SafetensorError, safe_open
 
@@ -118,6 +122,15 @@ class SavedSpectra(Mapping[str, NDArray[np.float64]]):
             return safe_open(self._file, framework="np")
         except (OSError, SafetensorError) as error:
             raise ResultsError(f"'{self._file}' cannot be read ({error}). Run 'spectra analyze' again.") from error
+
+
+class _SavedItems(ItemsView[str, NDArray[np.float64]]):
+    _mapping: SavedSpectra
+
+    def __iter__(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        with self._mapping._open() as file:
+            for name in list(file.keys()):
+                yield name, np.asarray(file.get_tensor(name))
 
 
 class Run:

@@ -5,7 +5,6 @@ A layer takes about 1 kB: counts in at most 80 bins of equal width in log10 and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,17 +77,18 @@ def binned_spectra(report: Report) -> dict[str, Any]:
         ``spectra``: for each layer, in order, its :class:`BinnedSpectrum` as a list, or ``None`` without one; ``ranks``: those
         of the values, by the number of positive eigenvalues.
     """
-    spectra: list[list[Any] | None] = []
-    sizes = set()
-    saved: Mapping[str, FloatArray] = report.spectra
-    for layer in report.layers:
-        try:
-            values = positive_eigenvalues(saved[layer.matrix_name], layer, inverse=report.settings.inverse)
-        except KeyError:
-            values = np.empty(0)
-        spectra.append(binned_spectrum(values, layer).to_list() if len(values) else None)
-        sizes.add(len(values))
-    return {"spectra": spectra, "ranks": {str(size): ranks(size) for size in sorted(sizes - {0})}}
+    layers = {layer.matrix_name: layer for layer in report.layers}
+    binned = {}
+    for name, eigenvalues in report.spectra.items():  # of experts that have no row, too
+        if name in layers:
+            positive = positive_eigenvalues(eigenvalues, layers[name], inverse=report.settings.inverse)
+            if len(positive):
+                binned[name] = binned_spectrum(positive, layers[name])
+    sizes = sorted({spectrum.num_positive for spectrum in binned.values()})
+    return {
+        "spectra": [binned[name].to_list() if name in binned else None for name in layers],
+        "ranks": {str(size): ranks(size) for size in sizes},
+    }
 
 
 def binned_spectrum(positive: FloatArray, layer: LayerDiagnostics) -> BinnedSpectrum:

@@ -21,7 +21,6 @@ _SYMBOLS = {
     "P": ("cross", "✚"),
     "X": ("x", "✖"),
 }
-_MOST_BARS = 300  # error bars of more layers hide the points
 _ALPHA = {r"$\alpha$": "α", r"$\sum F\,\theta^2$": "Σ F θ²"}
 
 
@@ -123,43 +122,68 @@ def series(
         values: Their heights.
         texts: What is said at a point, as plotly's HTML.
         rows: Which row of the table each point leads to.
-        bars: Half lengths of error bars; none for many points.
+        bars: Half lengths of error bars, if there are any.
         hollow: Which points are doubtful.
         is_joined: Whether a line may join them; layers that share a depth are never joined.
 
     Returns:
         Traces of one legend group, and the entry for it.
     """
-    color, symbol, glyph = look_of(*look)
     depths = [place.depth for place in placed]
-    shared = {"legendgroup": label, "name": plain_text(label), "showlegend": False}
-    traces: list[dict[str, Any]] = []
-    if is_joined and len(set(depths)) == len(depths) > 1:
-        for stack in dict.fromkeys(place.stack for place in placed):
-            inside = [i for i, place in enumerate(placed) if place.stack == stack]
-            line = {"x": [depths[i] for i in inside], "y": [rounded(values[i]) for i in inside]}
-            style = {"mode": "lines", "hoverinfo": "skip", "opacity": 0.45, "line": {"color": color, "width": 1.25}}
-            traces.append({"type": "scatter", **line, **style, **shared})
-    open_marks = list(hollow) or [False] * len(values)
-    points: dict[str, Any] = {
+    points, entry = points_of(label, look, depths, values, texts=texts, rows=rows, hollow=hollow)
+    if bars:
+        points["error_y"] = {"array": [rounded(bar) for bar in bars], "thickness": 1, "width": 0, "color": entry.color}
+    if not (is_joined and len(set(depths)) == len(depths) > 1):
+        return [points], entry
+    lines = []
+    for stack in dict.fromkeys(place.stack for place in placed):
+        inside = [i for i, place in enumerate(placed) if place.stack == stack and not place.is_end]
+        line = {"x": [depths[i] for i in inside], "y": [rounded(values[i]) for i in inside], "legendgroup": label}
+        style = {"mode": "lines", "hoverinfo": "skip", "opacity": 0.45, "line": {"color": entry.color, "width": 1.25}}
+        lines.append({"type": "scatter", "showlegend": False, **line, **style})
+    return [*lines, points], entry
+
+
+def points_of(
+    label: str,
+    look: tuple[str, str],
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    texts: Sequence[str],
+    rows: Sequence[int | None],
+    hollow: Sequence[bool] = (),
+) -> tuple[dict[str, Any], LegendEntry]:
+    """Make a series of points.
+
+    Args:
+        label: For the legend.
+        look: Colour and marker, as ``report.figures.series.look`` chooses them.
+        x: Where they stand.
+        y: Their heights.
+        texts: What is said at a point, as plotly's HTML.
+        rows: Which row of the table each point leads to.
+        hollow: Which points are doubtful.
+
+    Returns:
+        The trace, and the entry for the legend.
+    """
+    color, symbol, glyph = look_of(*look)
+    symbols = [f"{symbol}-open" if is_open else symbol for is_open in hollow or [False] * len(y)]
+    trace = {
         "type": "scatter",
         "mode": "markers",
-        "x": depths,
-        "y": [rounded(value) for value in values],
+        "x": [rounded(value) for value in x],
+        "y": [rounded(value) for value in y],
         "text": list(texts),
         "customdata": list(rows),
         "hovertemplate": "%{text}<extra></extra>",
-        "marker": {
-            "color": color,
-            "size": 8,
-            "symbol": [f"{symbol}-open" if is_open else symbol for is_open in open_marks],
-            "line": {"width": 1.5, "color": color},
-        },
-        **shared,
+        "marker": {"color": color, "size": 8, "symbol": symbols, "line": {"width": 1.5, "color": color}},
+        "legendgroup": label,
+        "name": plain_text(label),
+        "showlegend": False,
     }
-    if bars and len(values) <= _MOST_BARS:
-        points["error_y"] = {"array": [rounded(bar) for bar in bars], "thickness": 1, "width": 0, "color": color}
-    return [*traces, points], LegendEntry(label, glyph, color, label)
+    return trace, LegendEntry(label, glyph, color, label)
 
 
 def depth_axis(placed: Sequence[Place], label: str) -> dict[str, Any]:

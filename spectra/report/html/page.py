@@ -13,6 +13,8 @@ from spectra.report.html.chart import Chart
 from spectra.report.html.content import PageContent, read_content
 from spectra.report.html.section import Section
 from spectra.report.html.sections import depth, layers, settings, summary
+from spectra.report.html.sections import fisher as fisher_section
+from spectra.report.html.sections import plan as plan_section
 from spectra.results.writing import made, write_whole
 
 PAGE = "report.html"
@@ -21,6 +23,8 @@ SECTIONS: tuple[Callable[[PageContent], Section | None], ...] = (
     summary.section,
     depth.section,
     layers.section,
+    fisher_section.section,
+    plan_section.section,
     settings.section,
 )
 
@@ -98,7 +102,7 @@ def page_text(content: PageContent) -> str:
             sections=sections,
             body=body,
             charts={chart.name: chart.figure() for chart in charts},
-            data={section.name: section.data for section in sections if section.data is not None},
+            data={name: value for section in sections for name, value in section.data.items()},
             style=Markup(_part("page.css")),  # noqa: S704 - our own files, not input
             script=Markup("\n".join(parts)),  # noqa: S704
             plotly=Markup(get_plotlyjs().replace("</script", "<\\/script").replace("<!--", "<\\!--")),  # noqa: S704

@@ -18,11 +18,11 @@ class Section:
         title: Its heading, and the word for it in the navigation.
         values: What the partial shows, by name; autoescaped there.
         charts: Drawn by the page where the partial puts them.
-        data: For the page's script, as JSON, under the section's name.
+        data: For the page's script, by name: each stands in an element of its own and is parsed when it is asked for.
     """
 
     name: str
     title: str
     values: Mapping[str, Any] = field(default_factory=dict)
     charts: tuple[Chart, ...] = ()
-    data: Any = None
+    data: Mapping[str, Any] = field(default_factory=dict)

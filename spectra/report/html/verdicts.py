@@ -13,8 +13,8 @@ _LABELS = {
         "the tail with the number of eigenvalues before believing it."
     ),
     "under-trained": (
-        "Alpha is above 6, which is said of under-trained layers; short tails of any origin have it, too. Its interval tells "
-        "more: analyse with --bootstrap-samples 1000."
+        "Alpha is above 6, which is said of under-trained layers; short tails of any origin have it, too. Its bootstrap "
+        "interval tells more."
     ),
 }
 _STATUSES = {

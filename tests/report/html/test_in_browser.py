@@ -27,8 +27,7 @@ def drawn_layer(page, name):
     return page.locator("#layer-name").inner_text()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_charts_are_drawn_and_nothing_is_wider_than_the_window(browser, file, width, theme):
     with opened(browser, file, width=width, theme=theme) as page:
         page.locator("#chart-alpha-by-depth .scatterlayer").wait_for()
@@ -46,15 +45,12 @@ def test_a_click_draws_the_layer_and_the_address_names_it(browser, file):
         page.go_back()
 
 
-def test_the_address_chooses_the_layer(browser, file):
-    with opened(browser, file, "#layer=layers.2.query") as page:
-        assert drawn_layer(page, "layers.2.query") == "layers.2.query"
-
-
-def test_an_address_of_no_layer_is_ignored(browser, file):
+def test_the_address_chooses_the_layer_and_one_of_none_is_ignored(browser, file):
     with opened(browser, file, "#layer=%zz") as page:
         page.locator(".layers").scroll_into_view_if_needed()
         page.locator("#spectrum .scatterlayer").wait_for()
+        page.evaluate("location.hash = '#layer=layers.2.query'")
+        assert drawn_layer(page, "layers.2.query") == "layers.2.query"
 
 
 def test_a_heading_sorts_both_ways(browser, file):
@@ -69,11 +65,18 @@ def test_a_heading_sorts_both_ways(browser, file):
         assert names_shown(page) == ascending
 
 
-def test_names_are_sorted_by_the_numbers_in_them(browser, tmp_path):
-    report_of([f"layers.{block}.fc" for block in (10, 2, 1)]).save(tmp_path / "result")
+def test_of_many_layers_the_first_are_laid_out_and_all_are_filtered(browser, tmp_path):
+    report_of([f"layers.{block}.fc" for block in range(300)], size=16).save(tmp_path / "result")
     with opened(browser, write_page(tmp_path / "result")) as page:
+        assert page.locator("#layer-table tbody tr:visible").count() == 250
         page.get_by_role("columnheader", name="Layer").get_by_role("button").click()
-        assert names_shown(page) == ["layers.1.fc", "layers.2.fc", "layers.10.fc"]
+        assert names_shown(page)[8:12] == [f"layers.{number}.fc" for number in (8, 9, 10, 11)]  # not 8, 80, 81
+        page.get_by_role("searchbox").fill("layers.0.")
+        assert names_shown(page) == ["layers.0.fc"]
+        assert not page.locator("#show-all").is_visible()
+        page.get_by_role("searchbox").fill("")
+        page.get_by_role("button", name="Show all 300 layers").click()
+        assert page.locator("#layer-table tbody tr:visible").count() == 300
 
 
 def test_filters_leave_what_matches_and_count_it(browser, file):
@@ -90,6 +93,8 @@ def test_filters_leave_what_matches_and_count_it(browser, file):
 
 def test_the_table_is_reached_and_walked_by_keys(browser, file):
     with opened(browser, file) as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
         page.locator("#filter-verdict").focus()
         in_table = "document.activeElement.closest('#layer-table tbody') !== null"
         for _ in range(20):
@@ -110,16 +115,9 @@ def test_the_table_is_reached_and_walked_by_keys(browser, file):
         assert not page.evaluate(in_table)
 
 
-def test_the_first_key_leads_to_the_content(browser, file):
-    with opened(browser, file) as page:
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_hostile_names_stay_text(browser, tmp_path, width):
+def test_hostile_names_stay_text(browser, tmp_path):
     report_of(list(HOSTILE)).save(tmp_path / "result")
-    with opened(browser, write_page(tmp_path / "result"), width=width) as page:
+    with opened(browser, write_page(tmp_path / "result")) as page:
         page.locator("#chart-alpha-by-depth .scatterlayer").wait_for()
         for name in HOSTILE:
             page.evaluate("row => page.chooseLayer(row)", list(HOSTILE).index(name))
@@ -131,22 +129,15 @@ def test_hostile_names_stay_text(browser, tmp_path, width):
         assert page.locator("main img").count() == 0
 
 
-def test_the_theme_changes_charts_too(browser, file):
+def test_charts_follow_the_theme_and_the_legend(browser, file):
     with opened(browser, file) as page:
         page.locator("#chart-alpha-by-depth .scatterlayer").wait_for()
         ink = "getComputedStyle(document.querySelector('#chart-alpha-by-depth .xtick text')).fill"
         light = page.evaluate(ink)
-        button = page.locator("#theme")
-        button.click()
-        assert button.get_attribute("aria-pressed") == "true"
+        page.locator("#theme").click()
+        assert page.locator("#theme").get_attribute("aria-pressed") == "true"
         page.wait_for_function(f"light => {ink} !== light", arg=light)
-
-
-def test_a_series_can_be_hidden_in_the_legend(browser, file):
-    with opened(browser, file) as page:
-        page.locator("#chart-alpha-by-depth .scatterlayer").wait_for()
-        points = page.locator("#chart-alpha-by-depth .point")
-        before = points.count()
+        before = page.locator("#chart-alpha-by-depth .point").count()
         entry = page.get_by_role("group", name="Series shown").get_by_role("button").first
         entry.click()
         page.wait_for_function("n => document.querySelectorAll('#chart-alpha-by-depth .point').length < n", arg=before)
@@ -165,27 +156,24 @@ def test_the_bulk_is_the_marchenko_pastur_law(browser, file):
             np.testing.assert_allclose(above, 1.0 - bulk_cdf(x / scale, gamma), atol=2e-5)
 
 
-@pytest.mark.parametrize("view", ["log", "linear", "ccdf"])
-def test_the_fitted_law_has_the_slope_of_alpha_and_the_mass_of_its_tail(browser, file, view):
-    report_row = report_of(NAMES, with_bulk=True).layers[4]
-    with opened(browser, file, f"#layer={report_row.matrix_name}") as page:
-        drawn_layer(page, report_row.matrix_name)
-        page.locator(f"input[value={view}]").check(force=True)
-        ready = "type => document.getElementById('spectrum').layout?.yaxis.type === type && "
-        title = "share" if view == "ccdf" else "density"
-        page.wait_for_function(
-            ready + f"document.getElementById('spectrum').layout.yaxis.title.text.startsWith('{title}')",
-            arg="linear" if view == "linear" else "log",
-        )
-        traces = page.evaluate("document.getElementById('spectrum').data.map(({name, x, y}) => ({name, x, y}))")
-    law = next(trace for trace in traces if trace["name"] == "power law")
-    x, y = np.array(law["x"]), np.array(law["y"])
-    exponent = 1.0 - report_row.alpha if view == "ccdf" else -report_row.alpha
-    np.testing.assert_allclose(np.diff(np.log(y)) / np.diff(np.log(x)), exponent, rtol=1e-4)
-    share = report_row.num_tail / report_row.num_eigenvalues
-    first = share if view == "ccdf" else share * (report_row.alpha - 1.0) / report_row.xmin
-    assert y[0] == pytest.approx(first, rel=1e-4)
-    assert {"Marchenko–Pastur", "randomised"} <= {trace["name"] for trace in traces}
+def test_the_fitted_law_has_the_slope_of_alpha_and_the_mass_of_its_tail(browser, file):
+    row = report_of(NAMES, with_bulk=True).layers[4]
+    share = row.num_tail / row.num_eigenvalues
+    with opened(browser, file, f"#layer={row.matrix_name}") as page:
+        drawn_layer(page, row.matrix_name)
+        for view, exponent, first in (
+            ("ccdf", 1.0 - row.alpha, share),
+            ("linear", -row.alpha, share * (row.alpha - 1.0) / row.xmin),
+            ("log", -row.alpha, share * (row.alpha - 1.0) / row.xmin),
+        ):
+            page.locator(f"input[value={view}]").check(force=True)
+            page.wait_for_function("view => document.getElementById('spectrum').dataset.view === view", arg=view)
+            traces = page.evaluate("document.getElementById('spectrum').data.map(({name, x, y}) => ({name, x, y}))")
+            law = next(trace for trace in traces if trace["name"] == "power law")
+            x, y = np.array(law["x"]), np.array(law["y"])
+            np.testing.assert_allclose(np.diff(np.log(y)) / np.diff(np.log(x)), exponent, rtol=1e-4)
+            assert y[0] == pytest.approx(first, rel=1e-4)
+            assert {"Marchenko–Pastur", "randomised"} <= {trace["name"] for trace in traces}
 
 
 def test_printing_shows_the_whole_table_and_no_controls(browser, file):

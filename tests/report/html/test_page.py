@@ -44,18 +44,19 @@ def test_the_page_needs_nothing_from_elsewhere(folder):
 
 
 def test_numbers_of_all_layers_are_in_the_data(folder):
-    data = data_of(write_page(folder).read_text(encoding="utf-8"), "sections-data")["layers"]
+    text = write_page(folder).read_text(encoding="utf-8")
+    data, rows = data_of(text, "layers-data"), data_of(text, "rows-data")
     report = spectra.load(folder)
     assert data["names"] == [layer.matrix_name for layer in report.layers]
     column = data["columns"].index("alpha")
-    assert [row[column] for row in data["rows"]] == pytest.approx([layer.alpha for layer in report.layers], rel=1e-5)
-    assert len(data["spectra"]) == len(report.layers)
+    assert [row[column] for row in rows] == pytest.approx([layer.alpha for layer in report.layers], rel=1e-5)
+    assert len(data_of(text, "spectra-data")["spectra"]) == len(report.layers)
 
 
 def test_hostile_names_end_no_element(tmp_path):
     report_of(list(HOSTILE)).save(tmp_path / "result")
     text = write_page(tmp_path / "result").read_text(encoding="utf-8")
-    assert data_of(text, "sections-data")["layers"]["names"] == list(HOSTILE)
+    assert data_of(text, "layers-data")["names"] == list(HOSTILE)
     for markup in ("<script>window", "<img", "</script><!--", "<b>$"):
         assert markup not in text.split('id="plotly-source"')[0]
 
@@ -77,3 +78,10 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(folder, monkey
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "plotly" else object())
     with pytest.raises(MissingPackageError, match=r'needs plotly: pip install "spectra-nn\[report\]"'):
         write_page(folder)
+
+
+@pytest.mark.slow
+def test_two_thousand_layers_fit_in_a_page(tmp_path):
+    names = [f"layers.{block}.{role}" for block in range(250) for role in "abcdefgh"]
+    report_of(names, size=1024, with_bulk=True).save(tmp_path / "result")
+    assert write_page(tmp_path / "result").stat().st_size < 15e6

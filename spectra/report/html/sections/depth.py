@@ -10,6 +10,8 @@ from spectra.report.html.section import Section
 from spectra.results.report import Report
 from spectra.results.words import counted
 
+_MOST_BARS = 300  # error bars of more layers hide the points
+
 
 def section(content: PageContent) -> Section | None:
     """Make the section.
@@ -39,7 +41,7 @@ def _chart(report: Report, points: list[FittedLayer], depth_label: str) -> Chart
             [point.matrix.alpha for point in inside],
             texts=[_text(point) for point in inside],
             rows=[numbers[point.matrix.matrix_name] for point in inside],
-            bars=[point.matrix.alpha_std_error for point in inside],
+            bars=[point.matrix.alpha_std_error for point in inside] if len(points) <= _MOST_BARS else (),
             hollow=[point.matrix.fit_quality == "poor" for point in inside],
         )
         traces += made
@@ -87,7 +89,9 @@ def _caption(report: Report, points: list[FittedLayer]) -> str:
         parts.append("The band from 2 to 6 is where well-trained layers are found, with tails that start where KS says (ks).")
     if any(point.matrix.fit_quality == "poor" for point in points):
         parts.append("Hollow marks are doubtful fits.")
-    parts.append("Bars are one standard error, the choice of xmin left out. Click a point to see its spectrum.")
+    if len(points) <= _MOST_BARS:
+        parts.append("Bars are one standard error, the choice of xmin left out.")
+    parts.append("Click a point to see its spectrum.")
     return " ".join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,15 @@ from spectra.report.html.binned_spectra import binned_spectra
 from spectra.report.html.chart import rounded
 from spectra.report.html.content import PageContent
 from spectra.report.html.section import Section
+from spectra.report.html.sections.fisher import scores_of_rows
 from spectra.report.html.verdicts import Verdict, verdict
 from spectra.report.table import worst_first
 from spectra.results.records import LayerDiagnostics, LayerStatus, column_meanings
 from spectra.results.report import Report
 
 MOST_PRINTED = 100  # rows on paper: two to three pages
+# More rows are laid out when asked for: sorting 2,000 of them would take a second.
+MOST_SHOWN = 250
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def section(content: PageContent) -> Section | None:
     report = content.report
     if not report.layers:
         return None
-    shown = _columns(report)
+    shown = _columns(report) + _fisher_columns(content)
     numbers = {id(layer): number for number, layer in enumerate(report.layers)}
     rows = [
         Row(layer, numbers[id(layer)], verdict(layer, report.settings), tuple((c.value(layer), c.text(layer)) for c in shown))
@@ -74,6 +78,7 @@ def section(content: PageContent) -> Section | None:
         "kinds": sorted({layer.kind for layer in report.layers}),
         "words": list({row.verdict.tone: row.verdict for row in rows}.values()),
         "most_printed": MOST_PRINTED,
+        "most_shown": MOST_SHOWN,
         "has_bulk": report.settings.mp_fit,
         "has_random": report.settings.randomize,
     }
@@ -107,19 +112,39 @@ def _columns(report: Report) -> list[Column]:
     return columns
 
 
+def _fisher_columns(content: PageContent) -> list[Column]:
+    scores = scores_of_rows(content.fisher, content.report) if content.fisher is not None else {}
+    if not scores:
+        return []
+    meaning = "Fisher score: how sensitive the loss is to the layer"
+    return [
+        Column(
+            "fisher",
+            "Fisher",
+            meaning,
+            lambda row: rounded(scores.get(id(row), math.nan)),
+            lambda row: f"{scores[id(row)]:.2e}" if id(row) in scores else "–",
+        )
+    ]
+
+
 def _data(report: Report) -> dict[str, Any]:
     """Return all numbers of all layers, in the order of the model, and their spectra."""
     meanings = column_meanings()
     names = [name for name in report.columns if name not in ("layer_name", "matrix_name", "status")]
+    first = _first(report)
+    verdicts = [verdict(layer, report.settings) for layer in report.layers]
     return {
-        "names": [layer.matrix_name for layer in report.layers],
-        "columns": names,
-        "meanings": [meanings[name] for name in names],
+        "layers": {
+            "names": [layer.matrix_name for layer in report.layers],
+            "columns": names,
+            "meanings": [meanings[name] for name in names],
+            "inverse": report.settings.inverse,
+            "first": next(number for number, layer in enumerate(report.layers) if layer is first),
+        },
         "rows": [[_plain(getattr(layer, name)) for name in names] for layer in report.layers],
-        "verdicts": [list(dataclasses.astuple(verdict(layer, report.settings))) for layer in report.layers],
-        "inverse": report.settings.inverse,
-        "first": next((i for i, layer in enumerate(report.layers) if layer is _first(report)), 0),
-        **binned_spectra(report),
+        "verdicts": [list(dataclasses.astuple(found)) for found in verdicts],
+        "spectra": binned_spectra(report),
     }
 
 

@@ -18,7 +18,7 @@ page.chartConfig = { displayModeBar: false, responsive: true, scrollZoom: false,
 
 page.drawChart = async (place) => {
   const Plotly = await page.plotly;
-  const own = page.charts[place.dataset.chart];
+  const own = page.data("charts")[place.dataset.chart];
   const hidden = new Set();
   const draw = () => {
     const traces = page.themed(own.data).map((trace) => ({ ...trace, visible: !hidden.has(trace.legendgroup) }));

@@ -1,13 +1,13 @@
 // The chosen layer: its spectrum, what is said of it, and its numbers. The address names it (#layer=NAME), so that it can be
 // sent to somebody, and the browser's back button works.
-if (page.sections.layers) {
-  const data = page.sections.layers;
+if (page.data("layers")) {
+  const data = page.data("layers");
   const element = (id) => document.getElementById(id);
   const [panel, place] = [element("layer-panel"), element("spectrum")];
   const numberOf = new Map(data.names.map((name, i) => [name, i]));
   let chosen = null;
 
-  const rowOf = (i) => Object.fromEntries(data.columns.map((name, k) => [name, data.rows[i][k]]));
+  const rowOf = (i) => Object.fromEntries(data.columns.map((name, k) => [name, page.data("rows")[i][k]]));
   const known = (value) => value !== null && value !== undefined && value !== "";
   const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(6))).replace("-", "−") : String(value));
   const fixed = (value, digits) => (known(value) ? value.toFixed(digits) : "–");
@@ -55,13 +55,13 @@ if (page.sections.layers) {
 
   const draw = async () => {
     if (chosen === null) return;
-    const [i, row, spectrum] = [chosen, rowOf(chosen), data.spectra[chosen]];
+    const [i, row, spectrum] = [chosen, rowOf(chosen), page.data("spectra").spectra[chosen]];
     const Plotly = await page.plotly;
     if (i !== chosen) return; // another one was chosen while the library started
     place.hidden = !spectrum;
     const notes = missing(row);
     if (spectrum) {
-      const figure = page.spectrumFigure(row, spectrum, data.ranks[spectrum[0]], settings());
+      const figure = page.spectrumFigure(row, spectrum, page.data("spectra").ranks[spectrum[0]], settings());
       await Plotly.react(place, page.themed(figure.data), page.layout(figure.layout, place), page.chartConfig);
       if (figure.numOutside) notes.unshift(`${figure.numOutside} of ${spectrum[0]} eigenvalues lie outside this view.`);
       const fit = known(row.alpha) ? `, with a power law of alpha ${fixed(row.alpha, 2)} from ${shown(row.xmin)} on` : "";
@@ -69,14 +69,14 @@ if (page.sections.layers) {
     } else {
       notes.unshift("This layer has no spectrum to draw.");
     }
-    place.dataset.layer = data.names[i];
+    Object.assign(place.dataset, { layer: data.names[i], view: settings().view });
     element("layer-missing").textContent = notes.join(" ");
   };
 
   const show = (i) => {
     chosen = i;
     const row = rowOf(i);
-    const [tone, word, sentence] = data.verdicts[i];
+    const [tone, word, sentence] = page.data("verdicts")[i];
     panel.hidden = false;
     element("layer-name").textContent = data.names[i];
     element("layer-word").className = `verdict verdict-${tone}`;

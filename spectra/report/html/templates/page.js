@@ -2,9 +2,14 @@
 // What the scripts share: the data, the theme, and the library of charts, which is started once the page has been painted.
 // Names of layers are the models' own words: they go into the page as text, never as HTML.
 const page = {
-  charts: JSON.parse(document.getElementById("charts-data").textContent),
-  sections: JSON.parse(document.getElementById("sections-data").textContent),
   redraws: [], // one function for every chart that was drawn: draws it again, in the present theme
+};
+
+// Data by name, parsed when they are first asked for.
+page.data = (name) => {
+  const element = document.getElementById(`${name}-data`);
+  page.parsed ??= {};
+  return (page.parsed[name] ??= element && JSON.parse(element.textContent));
 };
 
 page.escape = (text) => text.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);

@@ -17,6 +17,22 @@ if (document.getElementById("layer-table")) {
   const visible = () => rows.filter(({ row }) => !row.hidden);
   let ordered = rows;
 
+  // Beyond the first ones rows are not laid out until they are asked for; the filter and the order are over all.
+  const more = document.getElementById("show-all");
+  let most = more ? Number(more.dataset.most) : Infinity;
+  const lay = () => {
+    let num = 0;
+    for (const { row } of ordered) row.classList.toggle("beyond", !row.hidden && ++num > most);
+    if (more) {
+      more.hidden = num <= most;
+      more.textContent = `Show all ${num} layers`;
+    }
+  };
+  more?.addEventListener("click", () => {
+    most = Infinity;
+    lay();
+  });
+
   const keyOf = (column) => {
     if (column === "name" || column === "verdict") return (it) => it[column];
     const isNumber = headings.find((heading) => heading.dataset.column === column).classList.contains("num");
@@ -35,6 +51,7 @@ if (document.getElementById("layer-table")) {
       return sign * (typeof x === "number" ? x - y : collator.compare(x, y));
     });
     headings.forEach((other) => other.setAttribute("aria-sort", other === heading ? direction : "none"));
+    lay();
     body.append(...ordered.map(({ row }) => row));
   };
   headings.forEach((heading) => heading.querySelector("button").addEventListener("click", () => sort(heading)));
@@ -48,6 +65,7 @@ if (document.getElementById("layer-table")) {
       const lower = name.toLowerCase();
       row.hidden = !words.every((word) => lower.includes(word)) || (tone && row.dataset.tone !== tone) || (kind && row.dataset.kind !== kind);
     }
+    lay();
     const left = visible();
     document.getElementById("filter-count").textContent =
       left.length === rows.length ? `${rows.length} layers` : `${left.length} of ${rows.length} layers`;
@@ -62,7 +80,7 @@ if (document.getElementById("layer-table")) {
   reach(rows[0].link);
   body.addEventListener("focusin", (event) => event.target.closest("a") && reach(event.target.closest("a")));
   body.addEventListener("keydown", (event) => {
-    const links = ordered.filter(({ row }) => !row.hidden).map(({ link }) => link);
+    const links = ordered.filter(({ row }) => !row.hidden && !row.classList.contains("beyond")).map(({ link }) => link);
     const at = links.indexOf(document.activeElement);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: links.length - 1 }[event.key];
     if (at < 0 || to === undefined) return;
@@ -80,6 +98,7 @@ if (document.getElementById("layer-table")) {
       row.classList.toggle("chosen", isChosen);
       isChosen ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
       if (isChosen) {
+        row.classList.remove("beyond");
         const [box, at] = [table.parentElement.getBoundingClientRect(), row.getBoundingClientRect()];
         const head = table.tHead.offsetHeight;
         if (at.height && (at.top < box.top + head || at.bottom > box.bottom))
