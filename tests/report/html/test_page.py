@@ -68,6 +68,30 @@ def test_a_report_without_fits_has_a_page(tmp_path):
     assert 'id="depth"' not in text
 
 
+def contrast(first, second):
+    """WCAG 2.2: ratio of relative luminances."""
+
+    def luminance(color):
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05
+
+    darker, lighter = sorted((luminance(first), luminance(second)))
+    return lighter / darker
+
+
+@pytest.mark.parametrize("theme", [":root {", ':root[data-theme="dark"] {'], ids=["light", "dark"])
+def test_text_and_marks_have_the_contrast_of_wcag_aa(folder, theme):
+    style = write_page(folder).read_text(encoding="utf-8").split("</style>")[0]
+    colors = dict(re.findall(r"(--[\w-]+): (#[0-9a-fA-F]{6})", style.split(theme)[1].split("}")[0]))
+    grounds = [colors[ground] for ground in ("--paper", "--raised", "--sunken", "--chosen")]
+    for ground in grounds:
+        for text in ("--ink", "--muted", "--accent"):
+            assert contrast(colors[text], ground) >= 4.5, text
+    for mark in ("--low", "--failed", "--good", "--color-1"):
+        assert contrast(colors[mark], colors["--paper"]) >= 3.0, mark
+
+
 def test_a_folder_without_result_is_refused(tmp_path):
     with pytest.raises(ResultsError, match="is no result folder: it has no report.json"):
         write_page(tmp_path)
