@@ -5,7 +5,7 @@ To add a section:
 1. ``sections/NAME.py`` with ``def section(content: PageContent) -> Section | None``: it turns records into a ``Section`` (plain
    values for the partial, and charts) and returns ``None`` where there is nothing to show.
 2. ``templates/sections/NAME.html.j2``, the partial, which sees ``section`` and the section's values under their names;
-   ``{{ chart(section.charts[0]) }}`` puts a chart there.
+   ``{% from "parts.html.j2" import chart %}`` and ``{{ chart(section.charts[0]) }}`` put a chart there.
 3. The function in ``page.SECTIONS``, where the page is to have it. What it needs from the folder: ``content.read_content``.
 
 A chart is a figure of plotly's as plain values (``chart.py``); no script is needed for it. Colours are written as
