@@ -17,7 +17,8 @@ PAGES = [
     "docs/compare.md", "docs/pruning.md", "docs/dcs.md", "docs/sdft.md", "docs/meta_peft.md",
 ]  # fmt: skip
 RECIPES = "docs/recipes.md"  # has commands that train
-FLAGS_OF_OTHERS = ("--local-dir", "--apply_chat_template", "--num_fewshot")  # of `hf download` and `lm_eval`
+# Of `hf download`, `lm_eval` and `accelerate launch`.
+FLAGS_OF_OTHERS = ("--local-dir", "--apply_chat_template", "--num_fewshot", "--multi_gpu")
 SUBCOMMANDS = ("report", "shift", "evaluate")  # of distill
 # What differs from run to run: metrics too, as it depends on the clock when TempBalance measures.
 OF_A_RUN = re.compile(r"\d+:\d\d:\d\d|[\d.]+% of it|(?<=oss |acy | f1 |ews )-?[\d.]+(e-\d+)?")
