@@ -52,7 +52,11 @@ def write_sources(folder: Path) -> dict[str, list[str]]:
     records = run_of(accepted=(0.5, 0.75, 1.0, 1.5, 2.0), identical=2, rejected={"mismatch": 3, "empty": 1})
     (folder / "own.records.jsonl").write_bytes(b"".join(json_line(record.to_dict()) for record in records))
     data_shift_of(-0.5, -0.25, -0.25, 0.125, 0.5, kept=2).save(folder / "own.shift.json")
-    moved = [matrix_of(f"layers.{block}.{part}") for block in range(3) for part in ("query", "up")]
+    moved = [
+        matrix_of(f"layers.{block}.{part}", norm_change=0.3 + 0.1 * block + 0.2 * place, alpha_after=2.5 + 0.25 * block * place)
+        for block in range(3)
+        for place, part in enumerate(("query", "up"))
+    ]
     model_shift_of(*moved).save(folder / "own.model-shift.json")
     base_shift_of(*(change_of(f"layers.{block}.fc", stable_rank=2.0 + block) for block in range(3))).save(
         folder / "maml.base-shift.json"
