@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser lint bench format clean
+.PHONY: help demo test browser lint docs bench format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,11 +41,15 @@ format: $(VENV)/lint ## Apply the formatter and the fixes that are safe
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/docs ## Build the site, without a network: docs/_build/index.html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+	@echo "Look at docs/_build/index.html"
+
 bench: $(VENV)/test ## Speed and memory beside WeightWatcher and powerlaw, as ratios
 	$(BIN)/python -m benchmarks $(ARGS)
 
-clean: ## Remove the environment and what the demo wrote
-	rm -rf $(VENV) demo-report
+clean: ## Remove the environment, the site and what the demo wrote
+	rm -rf $(VENV) demo-report docs/_build docs/studies docs/project
 
 $(VENV)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Spectra needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -67,4 +71,8 @@ $(VENV)/test: $(VENV)/torch $(SOURCES)
 
 $(VENV)/lint: $(VENV)/torch $(SOURCES)
 	$(PIP) --editable '.[test,lint]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/torch $(SOURCES)
+	$(PIP) --editable '.[docs]'
 	touch $@

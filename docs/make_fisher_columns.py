@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.record_tables import in_markdown, meanings
 from spectra.fisher.sites import SiteKind, SiteRole
 from spectra.fisher.tasks import TASKS
 from spectra.policies.drop_controls import CONTROLS
@@ -133,7 +134,7 @@ _WORDS |= {"TASKS": TASKS, "CONTROLS": CONTROLS}
 
 def text() -> str:
     """Return the page."""
-    tensor = {**_meanings(FisherTensor), "mean": inspect.getdoc(FisherTensor.mean) or ""}
+    tensor = {**meanings(FisherTensor), "mean": inspect.getdoc(FisherTensor.mean) or ""}
     return _PAGE.format(
         tensor=_table(tensor, COLUMNS["tensor"]),
         group=_table(_GROUP, dict.fromkeys((*COLUMNS["site"], *COLUMNS["layer"]))),
@@ -157,13 +158,7 @@ def _spectrum_columns() -> list[str]:
 
 
 def _record(record: type[Any]) -> str:
-    return _table(_meanings(record), [field.name for field in dataclasses.fields(record)])
-
-
-def _meanings(record: type[Any]) -> dict[str, str]:
-    """Read what the docstring of a record says of its attributes."""
-    section = (inspect.getdoc(record) or "").split("Attributes:\n")[1].split("\n\n")[0]
-    return dict(re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE))
+    return _table(meanings(record), [field.name for field in dataclasses.fields(record)])
 
 
 def _table(meanings: Mapping[str, str], names: Iterable[str]) -> str:
@@ -172,15 +167,14 @@ def _table(meanings: Mapping[str, str], names: Iterable[str]) -> str:
 
 
 def _plain(meaning: str) -> str:
-    """Write what is meant for Sphinx as Markdown, in one line, with the words of a choice in place of its name."""
+    """Write what is meant for Sphinx as Markdown, with the words of a choice in place of its name."""
     line = re.sub(r":\w+:`([^`]+)`", r"``\1``", " ".join(meaning.split())).rstrip(".")
     for name, words in _WORDS.items():
         choices = ", ".join(f"`{word}`" for word in words)
         line = re.sub(
             rf"(?:a word of|words of|one of) (?:``[~\w.]*{name}``|{name}\b)", f"one of {choices}", line, flags=re.IGNORECASE
         )
-    line = line.replace("``", "`")
-    return line if line[1:2].isupper() else line[:1].lower() + line[1:]
+    return in_markdown(line)
 
 
 if __name__ == "__main__":

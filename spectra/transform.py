@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 # WeightWatcher's 'detX', 'alpha_min' and 'rmt'.
 KEEP_RULES = ("trace_log", "power_law", "mp")
+"""Rules that say how many singular triplets are kept, beside a fraction."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class SweepCommand(GroupedCommand):
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Folder of the sweep.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", show_default=True, help="Runs at a time.")
 @click.option("--baseline", multiple=True, metavar="OPTION=V", help="What settings are compared with; or a setting's name.")
-@click.option("--metric", metavar="M", help="eval_accuracy, test_accuracy, ...  [default: eval_ and the task's first]")
+@click.option("--metric", metavar="M", help="eval_accuracy, test_accuracy, ...  [default: of 'eval', the task's first]")
 @click.option("--dry-run", is_flag=True, help="Check all recipes and show what would run; write nothing.")
 @click.option("--table", is_flag=True, help="Show the table of DIR as it stands; run nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no hints.")

@@ -36,6 +36,7 @@ class DropControl(StrEnum):
 
 
 CONTROLS = tuple(control.value for control in DropControl)
+"""Names of the controls."""
 
 
 def control_rates(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ def new_figure(*, wide: bool, aspect: float = 0.72) -> tuple[Figure, Any]:
     return figure, figure.add_subplot()
 
 
-def write(figure: Figure, folder: Path, stem: str, formats: Sequence[str]) -> list[Path]:
+def write(figure: Figure, folder: str | os.PathLike[str], stem: str, formats: Sequence[str]) -> list[Path]:
     """Write a figure, without dates, so that equal reports give equal bytes.
 
     Args:
@@ -88,15 +89,15 @@ def write(figure: Figure, folder: Path, stem: str, formats: Sequence[str]) -> li
     Raises:
         ResultsError: The folder cannot be written.
     """
-    safe = re.sub(r"[^\w.-]", "-", stem)
+    place, safe = Path(folder), re.sub(r"[^\w.-]", "-", stem)
     dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     written = []
     with style():
         for suffix in formats:
-            path = folder / f"{safe}.{suffix}"
-            partial = folder / f".{safe}.partial.{suffix}"
+            path = place / f"{safe}.{suffix}"
+            partial = place / f".{safe}.partial.{suffix}"
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                place.mkdir(parents=True, exist_ok=True)
                 figure.savefig(partial, format=suffix, dpi=300, metadata=dates[suffix])
                 partial.replace(path)
             except OSError as error:

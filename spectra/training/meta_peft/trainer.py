@@ -76,8 +76,8 @@ class MetaPeftTrainer(Trainer):
         adapters: The model with an adapter per task.
 
     Raises:
-        InputError: Fewer than two tasks, one without rows, options that cannot be, or what :class:`~spectra.training.meta_peft.
-            TaskAdapters` refuses.
+        InputError: Fewer than two tasks, one without rows, options that cannot be, or what
+            :class:`~spectra.training.meta_peft.TaskAdapters` refuses.
     """
 
     # What the base class calls optional is always there.

@@ -19,6 +19,7 @@ from spectra.training.sdft.extractors.text import REFERENCE_TEXT, TEXT
 _OURS = {"math": MATH, "call": CALL, "code": CODE, "text": TEXT, "exact": EXACT, "choice": CHOICE, "json": JSON}
 _REFERENCE = {"math": REFERENCE_MATH, "call": REFERENCE_CALL, "code": REFERENCE_CODE, "text": REFERENCE_TEXT}
 TASKS = tuple(_OURS)
+"""Kinds of answers that can be compared: names for :func:`~spectra.training.sdft.extractor`."""
 
 
 def extractor(

@@ -14,7 +14,7 @@ from spectra.esd.marchenko_pastur import bulk_cdf
 from spectra.esd.reliability import MAX_KS_DISTANCE, MIN_RELIABLE_TAIL, MIN_STANDARD_ERRORS
 from spectra.esd.trace_log import trace_log_condition
 from spectra.results.records import column_meanings
-from tests.test_docs import ROOT, blocks
+from tests.docs.blocks import ROOT
 
 PAGE = "docs/interpretation.md"
 TEXT = (ROOT / PAGE).read_text(encoding="utf-8")
@@ -35,14 +35,6 @@ def demo(**settings):
 
 def alphas(report):
     return {layer.matrix_name: layer.alpha for layer in report.layers if layer.status == "ok"}
-
-
-def test_the_examples_print_what_the_page_shows(demo_folder, tmp_path, monkeypatch, capsys):
-    program = "\n".join(blocks(PAGE, "python"))
-    shown = re.findall(r"^# → (.*)$", program, re.MULTILINE)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(program, PAGE, "exec"), {"__name__": "__main__"})
-    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == shown
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in TABLES])
