@@ -15,6 +15,7 @@ from spectra.report.figures.fitted_layers import FittedLayer, fitted_layers
 from spectra.report.figures.style import COLORS, COLUMN_WIDTH, TEXT_WIDTH, style
 from spectra.report.figures.tail_histogram import TailHistogram, draw_density, draw_fit, tail_histogram
 from spectra.report.figures.titles import add_heading
+from spectra.results.words import elided
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +26,7 @@ _COLUMNS, _WIDE_COLUMNS, _MOST_ROWS = 3, 6, 8  # what a page holds with the numb
 _ROW, _WIDE_ROW, _REST = 0.86, 0.92, 0.72  # inches: of a row with its heading, and of what stands around the grid
 _SHARED_UP_TO = 2.0  # times the median span of a panel, in decades: beyond, one axis for all would flatten each
 _SMALL = 5.5  # points
+_LONGEST_HEADING = 20  # characters over one panel
 _BELOW_TEXT = 0.66  # of the height of a panel
 
 
@@ -113,7 +115,7 @@ def _arranged(
     depths = sorted({member.place.depth for member in in_blocks})
     is_table = len(depths) <= num_columns and len(roles) <= _MOST_ROWS and len(in_blocks) == len(members)
     if not in_blocks or (is_given and not is_table):
-        return _in_order(members, num_columns)
+        return _in_order(members, num_columns, stacks)
     blocks, kinds = [depths[i] for i in _spread(len(depths), num_columns)], roles[:_MOST_ROWS]
     rows = []
     for role in kinds:
@@ -130,12 +132,12 @@ def _arranged(
     return [row for row in rows if row], [f"{number} {what}" for what, number in counts.items() if number]
 
 
-def _in_order(members: Sequence[FittedLayer], num_columns: int) -> tuple[list[list[_Cell]], list[str]]:
+def _in_order(members: Sequence[FittedLayer], num_columns: int, stacks: Sequence[str]) -> tuple[list[list[_Cell]], list[str]]:
     names = _without_shared_start([member.matrix.matrix_name for member in members])
-    longest = 18
+    in_block = [bool(member.place.tick) and not member.place.is_end for member in members]
     cells = [
-        _Cell(member, "", name if len(name) <= longest else f"…{name[1 - longest :]}")
-        for member, name in zip(members, names, strict=True)
+        _Cell(member, _block_name(member, stacks) if inside else "", elided(member.role if inside else name, _LONGEST_HEADING))
+        for member, name, inside in zip(members, names, in_block, strict=True)
     ]
     shown = [cells[i] for i in _spread(len(cells), num_columns * _MOST_ROWS)]
     left_out = [f"{len(cells) - len(shown)} between them"] if len(cells) > len(shown) else []
