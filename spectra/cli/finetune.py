@@ -218,7 +218,7 @@ def _results(record: RunRecord, *, was_finished: bool) -> Iterator[str]:
 
 def _next_step(record: RunRecord) -> str:
     folder = Path(record.output)
-    return f"Model in '{folder / 'model'}'. Read '{folder / 'summary.md'}'. See: spectra plot {folder} losses -o losses.png"
+    return f"Model in '{folder / 'model'}'. Read '{folder / 'summary.md'}'. See: spectra report {folder} --open"
 
 
 def _afterwards(flags: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Everything that a run has left in its folder, read for figures and for the summary."""
+"""Everything that a run has left in its folder, read for figures, for the summary and for the page."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from spectra.results.scale_log import ScaleLogContent, load_scale_log
 
 RECIPE = "recipe.yaml"
 SCALE_LOGS = ("tempbalance", "alphadecay")
-_DROPOUT_PLAN, _RANK_PLAN = "dropout-plan.yaml", "rank-plan.yaml"
+DROPOUT_PLAN, RANK_PLAN = "dropout-plan.yaml", "rank-plan.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunContent:
-    """A finished run.
+class RunFiles:
+    """What a run has left so far, finished or not.
 
     Attributes:
-        record: Of the run.
         recipe: Its options by name, as they stand in YAML.
         lines: Of its log.
         spectra: Analyses, by time.
@@ -37,13 +36,23 @@ class RunContent:
         ranks: The plan of the adapter's ranks, or ``None``.
     """
 
-    record: RunRecord
     recipe: Mapping[str, Any]
     lines: tuple[LogLine, ...] = ()
     spectra: tuple[RunSpectra, ...] = ()
     scales: Mapping[str, ScaleLogContent]
     drop_rates: DropoutPlan | None = None
     ranks: Plan | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContent(RunFiles):
+    """A finished run.
+
+    Attributes:
+        record: Of the run.
+    """
+
+    record: RunRecord
 
 
 def read_run(folder: str | os.PathLike[str]) -> RunContent:
@@ -59,9 +68,24 @@ def read_run(folder: str | os.PathLike[str]) -> RunContent:
         ResultsError: The run is not finished, or a file is damaged.
     """
     path = Path(folder).expanduser()
-    drop_rates, ranks = (_plan(path / name) for name in (_DROPOUT_PLAN, _RANK_PLAN))
-    return RunContent(
-        record=load_run(path),
+    return RunContent(record=load_run(path), **vars(read_run_files(path)))
+
+
+def read_run_files(folder: str | os.PathLike[str]) -> RunFiles:
+    """Read what a run has left so far.
+
+    Args:
+        folder: Of the run, finished or not.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        ResultsError: A file is damaged.
+    """
+    path = Path(folder).expanduser()
+    drop_rates, ranks = (_plan(path / name) for name in (DROPOUT_PLAN, RANK_PLAN))
+    return RunFiles(
         recipe=_recipe(path / RECIPE),
         lines=load_run_metrics(path) if (path / METRICS).is_file() else (),
         spectra=load_run_spectra(path),

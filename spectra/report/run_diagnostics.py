@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from spectra.policies.dropout_plan import DropoutPlan
 from spectra.policies.plan import NOUNS, Plan
@@ -16,7 +16,7 @@ from spectra.results.run_spectra import AFTER, BEFORE, RunSpectra
 from spectra.results.scale_log import ScaleLogContent
 from spectra.results.words import counted
 
-_NAMES = {"tempbalance": "TempBalance", "alphadecay": "AlphaDecay"}
+NAMES = {"tempbalance": "TempBalance", "alphadecay": "AlphaDecay"}
 _WELL_TRAINED = (2.0, 6.0)  # the thresholds of the labels over-trained and under-trained
 _MOST_CHANGED = 5
 
@@ -36,7 +36,7 @@ def diagnostics_section(content: RunContent) -> str:
     before, after = by_name[BEFORE], by_name[AFTER]
     parts = [
         "## Spectra before and after",
-        table(["", "before", "after"], _compared(before.report, after.report)),
+        table(["", "before", "after"], compared(before.report, after.report)),
         _changes(before.report, after.report),
         _where(content.spectra, after),
     ]
@@ -52,13 +52,23 @@ def policies_section(content: RunContent) -> str:
     Returns:
         Markdown; nothing where none was at work.
     """
-    items = [_scales(_NAMES[name], log) for name, log in content.scales.items()]
+    items = [scales_words(NAMES[name], log, code) for name, log in content.scales.items()]
     items += [] if content.drop_rates is None else [_drop_rates(content.drop_rates)]
     items += [] if content.ranks is None else [_ranks(content.ranks)]
     return f"## Diagnostics at work\n\n{bullets(items)}" if items else ""
 
 
-def _compared(before: Report, after: Report) -> Iterator[tuple[str, str, str]]:
+def compared(before: Report, after: Report) -> Iterator[tuple[str, str, str]]:
+    """Compare two analyses of a model.
+
+    Args:
+        before: The first.
+        after: The last.
+
+    Yields:
+        What it is, before, and after.
+    """
+
     def row(name: str, of_report: Mapping[str, str]) -> tuple[str, str, str]:
         return name, of_report["before"], of_report["after"]
 
@@ -106,7 +116,17 @@ def _where(spectra: Sequence[RunSpectra], after: RunSpectra) -> str:
     return f"Result folders of `spectra analyze`: {folders}{steps}."
 
 
-def _scales(name: str, log: ScaleLogContent) -> str:
+def scales_words(name: str, log: ScaleLogContent, code: Callable[[str], str] = str) -> str:
+    """Say between what multipliers were.
+
+    Args:
+        name: Of what made them.
+        log: With an update.
+        code: How names of units are written.
+
+    Returns:
+        A sentence.
+    """
     last = log.records[-1]
     values = [value for record in log.records for value in record.scales.values()]
     low, high = (pick(last.scales, key=last.scales.__getitem__) for pick in (min, max))

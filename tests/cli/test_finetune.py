@@ -52,7 +52,7 @@ def test_a_run_prints_its_results_and_where_they_are(run, recipe, tmp_path):
     *evaluations, last = err.splitlines()
     assert [line.partition(":")[0] for line in evaluations[:2]] == ["3/6 steps", "6/6 steps"]
     folder = tmp_path / "run"
-    assert last == (f"Model in '{folder}/model'. Read '{folder}/summary.md'. See: spectra plot {folder} losses -o losses.png")
+    assert last == (f"Model in '{folder}/model'. Read '{folder}/summary.md'. See: spectra report {folder} --open")
     assert (folder / "summary.md").is_file()
 
 

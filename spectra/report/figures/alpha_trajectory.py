@@ -40,9 +40,7 @@ def alpha_trajectory(spectra: Sequence[RunSpectra], *, wide: bool = False) -> Fi
     """
     from matplotlib.figure import Figure
 
-    names = _names(spectra, {"good"})
-    is_reliable = bool(names)
-    names = names or _names(spectra, {"good", "poor"})
+    names, is_reliable = followed_layers(spectra)
     if len(spectra) < 2 or not names:
         raise InputError(
             "a trajectory needs two analyses of a run, and a layer that was fitted in both: training with diagnostics.spectra "
@@ -68,6 +66,20 @@ def alpha_trajectory(spectra: Sequence[RunSpectra], *, wide: bool = False) -> Fi
         _add_legend(levels)
         add_depth_bar(figure, [levels, changes], placed, colors, label)
     return figure
+
+
+def followed_layers(spectra: Sequence[RunSpectra]) -> tuple[list[str], bool]:
+    """Choose the layers whose alpha is followed.
+
+    Args:
+        spectra: Of a run, by time.
+
+    Returns:
+        Those whose fit is reliable in all analyses; where there is none, those that were fitted in all; and whether they are
+        reliable.
+    """
+    reliable = _names(spectra, {"good"})
+    return reliable or _names(spectra, {"good", "poor"}), bool(reliable)
 
 
 def _names(spectra: Sequence[RunSpectra], qualities: set[str]) -> list[str]:

@@ -21,7 +21,7 @@ _MORE_PANELS = 0.45  # height over column width, of each panel beyond the first
 
 
 @dataclass(frozen=True)
-class _Series:
+class MetricSeries:
     """Values of a metric by step: those of evaluations, and the one on the test data."""
 
     evaluated: Mapping[int, float]
@@ -47,13 +47,13 @@ def metrics(lines: Sequence[LogLine], record: RunRecord | None = None, *, wide: 
     """
     from matplotlib.figure import Figure
 
-    series_of = _series(lines, record)
+    series_of = metric_series(lines, record)
     if not series_of:
         raise InputError(
             "this log holds no metric of an evaluation yet, so that there is nothing to draw. Try again after one; a run "
             "without data.eval and data.test has none."
         )
-    groups = _panels(series_of)
+    groups = metric_panels(series_of)
     with style():
         height = 0.72 + _MORE_PANELS * (len(groups) - 1)
         figure = Figure(figsize=(TEXT_WIDTH if wide else COLUMN_WIDTH, COLUMN_WIDTH * height), layout="constrained")
@@ -67,27 +67,42 @@ def metrics(lines: Sequence[LogLine], record: RunRecord | None = None, *, wide: 
     return figure
 
 
-def _series(lines: Sequence[LogLine], record: RunRecord | None) -> dict[str, _Series]:
-    """Gather the numbers of each metric that is no loss."""
+def metric_series(lines: Sequence[LogLine], record: RunRecord | None) -> dict[str, MetricSeries]:
+    """Gather the numbers of each metric that is no loss.
+
+    Args:
+        lines: Of a run's log.
+        record: Of the run, where it is finished.
+
+    Returns:
+        By the metric's name, without the prefix of its data set.
+    """
     tested = {} if record is None else record.test_metrics
     kept = 0 if record is None else record.best_step or record.num_steps
     names = metric_names([name for line in lines for name in line.numbers], EVAL) + metric_names(tested, TEST)
     return {
-        name: _Series(series(lines, EVAL + name), {kept: tested[TEST + name]} if TEST + name in tested else {})
+        name: MetricSeries(series(lines, EVAL + name), {kept: tested[TEST + name]} if TEST + name in tested else {})
         for name in dict.fromkeys(names)
         if name != LOSS and not name.endswith(f"_{LOSS}")
     }
 
 
-def _panels(series_of: Mapping[str, _Series]) -> list[list[str]]:
-    """Put what is at most 1 together, and everything else by itself."""
+def metric_panels(series_of: Mapping[str, MetricSeries]) -> list[list[str]]:
+    """Put what is at most 1 together, and everything else by itself.
+
+    Args:
+        series_of: Metrics by name.
+
+    Returns:
+        Names of each panel.
+    """
     alike = [
         name for name, one in series_of.items() if all(abs(v) <= 1.0 for v in (*one.evaluated.values(), *one.tested.values()))
     ]
     return [group for group in (alike, *([name] for name in series_of if name not in alike)) if group]
 
 
-def _draw(axes: Any, name: str, one: _Series, color: str, marker: str) -> None:
+def _draw(axes: Any, name: str, one: MetricSeries, color: str, marker: str) -> None:
     label = name
     for step, value in one.tested.items():
         label = f"{name} (test {value:.3g})"

@@ -27,12 +27,14 @@ class PageContent:
 
     Attributes:
         report: The analysis.
+        before: One of the same model before it was trained, or ``None``.
         fisher: Of the same model, or ``None``.
         plans: Of the same model, by the name of their file.
         notes: What lies in the folder and is not shown, and why.
     """
 
     report: Report
+    before: Report | None = None
     fisher: Fisher | None = None
     plans: tuple[tuple[str, Plan | DropoutPlan], ...] = ()
     notes: tuple[str, ...] = ()

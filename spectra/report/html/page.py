@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from spectra.errors import MissingPackageError
 from spectra.report.html.chart import Chart
-from spectra.report.html.content import PageContent, read_content
-from spectra.report.html.section import Section
-from spectra.report.html.sections import depth, layers, settings, summary
-from spectra.report.html.sections import fisher as fisher_section
-from spectra.report.html.sections import plan as plan_section
+from spectra.report.html.kinds import page_of
+from spectra.report.html.section import Page, Section
 from spectra.results.writing import made, write_whole
 
 PAGE = "report.html"
-
-SECTIONS: tuple[Callable[[PageContent], Section | None], ...] = (
-    summary.section,
-    depth.section,
-    layers.section,
-    fisher_section.section,
-    plan_section.section,
-    settings.section,
-)
 
 # In this order one script; each file is about one idea.
 _SCRIPTS = ("page.js", "charts.js", "spectrum.js", "table.js", "layer.js")
@@ -42,7 +29,7 @@ def write_page(
     """Write the page about a result folder: one file with everything in it, which opens without a network.
 
     Args:
-        folder: What ``spectra analyze --output`` or ``report.save`` wrote.
+        folder: What ``spectra analyze --output`` or ``report.save`` wrote, or the run folder of ``spectra finetune``.
         output: The file; replaced if it exists. ``None``: ``report.html`` in the folder.
         fisher: Either file of a Fisher of the same model. ``None``: one that lies in the folder.
         plan: A plan for the same model. ``None``: those that lie in the folder.
@@ -52,13 +39,14 @@ def write_page(
 
     Raises:
         MissingPackageError: plotly or jinja2 is not installed.
+        InputError: A Fisher or a plan for a folder that is no analysis.
         ResultsError: No result folder, a damaged file, or the page cannot be written.
     """
     check_packages()
-    content = read_content(folder, fisher=fisher, plan=plan)
+    page = page_of(folder, fisher=fisher, plan=plan)
     path = Path(output).expanduser() if output is not None else Path(folder).expanduser() / PAGE
     made(path.parent)
-    write_whole(path, page_text(content).encode())
+    write_whole(path, page_text(page).encode())
     return path
 
 
@@ -75,11 +63,11 @@ def check_packages() -> None:
         raise MissingPackageError(f'the HTML report needs {" and ".join(missing)}: pip install "spectra-nn[report]"')
 
 
-def page_text(content: PageContent) -> str:
-    """Make the page.
+def page_text(page: Page) -> str:
+    """Put the page together.
 
     Args:
-        content: What it shows.
+        page: What it shows.
 
     Returns:
         HTML.
@@ -87,8 +75,7 @@ def page_text(content: PageContent) -> str:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    sections = [made for section in SECTIONS if (made := section(content)) is not None]
-    charts: list[Chart] = [chart for section in sections for chart in section.charts]
+    charts: list[Chart] = [chart for section in page.sections for chart in section.charts]
     parts = [_part(name) for name in _SCRIPTS]
     environment = _environment()
 
@@ -98,11 +85,10 @@ def page_text(content: PageContent) -> str:
 
     return str(
         environment.get_template("page.html.j2").render(
-            report=content.report,
-            sections=sections,
+            page=page,
             body=body,
             charts={chart.name: chart.figure() for chart in charts},
-            data={name: value for section in sections for name, value in section.data.items()},
+            data={name: value for section in page.sections for name, value in section.data.items()},
             style=Markup(_part("page.css")),  # noqa: S704 - our own files, not input
             script=Markup("\n".join(parts)),  # noqa: S704
             plotly=Markup(get_plotlyjs().replace("</script", "<\\/script").replace("<!--", "<\\!--")),  # noqa: S704

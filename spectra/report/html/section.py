@@ -1,4 +1,4 @@
-"""What a section of the page is: values for its partial, and charts."""
+"""What a page and its sections are: values for partials, and charts."""
 
 from __future__ import annotations
 
@@ -26,3 +26,37 @@ class Section:
     values: Mapping[str, Any] = field(default_factory=dict)
     charts: tuple[Chart, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that stands out.
+
+    Attributes:
+        label: What it is.
+        value: As it is shown.
+        detail: What to know beside it.
+    """
+
+    label: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page.
+
+    Attributes:
+        title: What it is about: the name of a model, a run or a comparison.
+        byline: A line under it, in parts.
+        sections: In their order.
+        files: Where the same numbers lie for other programs.
+        version: Of Spectra, which made the numbers.
+    """
+
+    title: str
+    byline: tuple[str, ...]
+    sections: tuple[Section, ...]
+    files: tuple[str, ...]
+    version: str

@@ -66,7 +66,7 @@ def section(content: PageContent) -> Section | None:
     report = content.report
     if not report.layers:
         return None
-    shown = _columns(report) + _fisher_columns(content)
+    shown = _columns(report, content.before) + _fisher_columns(content)
     numbers = {id(layer): number for number, layer in enumerate(report.layers)}
     rows = [
         Row(layer, numbers[id(layer)], verdict(layer, report.settings), tuple((c.value(layer), c.text(layer)) for c in shown))
@@ -81,11 +81,12 @@ def section(content: PageContent) -> Section | None:
         "most_shown": MOST_SHOWN,
         "has_bulk": report.settings.mp_fit,
         "has_random": report.settings.randomize,
+        "has_before": content.before is not None,
     }
-    return Section(name="layers", title="Layers", values=values, data=_data(report))
+    return Section(name="layers", title="Layers", values=values, data=_data(report) | _data_before(report, content.before))
 
 
-def _columns(report: Report) -> list[Column]:
+def _columns(report: Report, before: Report | None) -> list[Column]:
     def number(name: str, title: str, digits: int) -> Column:
         def value(row: LayerDiagnostics) -> float:
             return float(getattr(row, name))
@@ -101,7 +102,7 @@ def _columns(report: Report) -> list[Column]:
         Column("kind", "Kind", "what kind of layer it is", lambda row: row.kind, lambda row: row.kind, is_number=False),
         Column("shape", "Shape", "rows × columns of one matrix", lambda row: row.num_params, _shape),
         Column("alpha", "Alpha", "exponent of the tail; in parentheses: a doubtful fit", lambda row: rounded(row.alpha), alpha),
-        number("alpha_std_error", "± SE", 2),
+        *(_before_columns(before) if before else [number("alpha_std_error", "± SE", 2)]),
         number("ks_distance", "KS", 3),
         Column("num_tail", "Tail", "eigenvalues in the tail", lambda row: row.num_tail, lambda row: _count(row.num_tail)),
         number("stable_rank", "Stable rank", 1),
@@ -110,6 +111,26 @@ def _columns(report: Report) -> list[Column]:
         meaning = column_meanings()["num_spikes"]
         columns.append(Column("num_spikes", "Spikes", meaning, lambda row: row.num_spikes, lambda row: _count(row.num_spikes)))
     return columns
+
+
+def _before_columns(before: Report) -> list[Column]:
+    """Say beside alpha what it was, and how much it changed."""
+    rows = {layer.matrix_name: layer for layer in before.layers}
+
+    def alpha(row: LayerDiagnostics) -> float:
+        return rows[row.matrix_name].alpha if row.matrix_name in rows else math.nan
+
+    def text(row: LayerDiagnostics) -> str:
+        words = _fixed(alpha(row), 2)
+        return f"({words})" if row.matrix_name in rows and rows[row.matrix_name].fit_quality == "poor" else words
+
+    def change(row: LayerDiagnostics) -> float:
+        return row.alpha - alpha(row)
+
+    return [
+        Column("before", "Before", "alpha before; in parentheses: a doubtful fit", lambda row: rounded(alpha(row)), text),
+        Column("change", "Change", "of alpha", lambda row: rounded(change(row)), lambda row: signed(change(row), 2)),
+    ]
 
 
 def _fisher_columns(content: PageContent) -> list[Column]:
@@ -148,6 +169,18 @@ def _data(report: Report) -> dict[str, Any]:
     }
 
 
+def _data_before(report: Report, before: Report | None) -> dict[str, Any]:
+    """Return the spectra before, in the order of the rows after, and what alpha was."""
+    if before is None:
+        return {}
+    binned = binned_spectra(before)
+    numbers = {layer.matrix_name: number for number, layer in enumerate(before.layers)}
+    places = [numbers.get(layer.matrix_name) for layer in report.layers]
+    spectra = [None if place is None else binned["spectra"][place] for place in places]
+    alphas = [None if place is None else rounded(before.layers[place].alpha) for place in places]
+    return {"before": {"spectra": spectra, "ranks": binned["ranks"], "alphas": alphas}}
+
+
 def _first(report: Report) -> LayerDiagnostics:
     """Return the layer shown before one is chosen: the first of the table that has a fit."""
     ordered = worst_first(report.layers)
@@ -165,6 +198,12 @@ def _shape(row: LayerDiagnostics) -> str:
 
 def _fixed(value: float, digits: int) -> str:
     return "–" if value != value else f"{value:.{digits}f}"
+
+
+def signed(value: float, digits: int) -> str:
+    """Write a change: its sign is part of it, and zero has none."""
+    text = f"{value:+.{digits}f}"
+    return "–" if value != value else "0" if float(text) == 0.0 else text.replace("-", "−")
 
 
 def _count(value: int | None) -> str:

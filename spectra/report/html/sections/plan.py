@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spectra.policies.dropout_plan import DropoutPlan
@@ -47,7 +48,19 @@ def section(content: PageContent) -> Section | None:
     Returns:
         ``None`` without a plan.
     """
-    shown = tuple(_shown(number, file, planned) for number, (file, planned) in enumerate(content.plans))
+    return plans_section(content.plans)
+
+
+def plans_section(plans: Sequence[tuple[str, Plan | DropoutPlan]]) -> Section | None:
+    """Make the section of any plans.
+
+    Args:
+        plans: By the name of their file.
+
+    Returns:
+        ``None`` without a plan.
+    """
+    shown = tuple(_shown(number, file, planned) for number, (file, planned) in enumerate(plans))
     if not shown:
         return None
     title = "Plan" if len(shown) == 1 else "Plans"

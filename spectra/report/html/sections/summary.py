@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from spectra.report.html.content import PageContent
-from spectra.report.html.section import Section
+from spectra.report.html.section import Figure, Section
 from spectra.report.html.verdicts import Verdict, verdict
 from spectra.report.table import worst_first
 from spectra.results.records import FAILURES, ExpertSummary, LayerDiagnostics
@@ -23,21 +22,6 @@ _TONES = {
     "none": "no fit",
     "failed": "not analysed",
 }
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A number that stands out.
-
-    Attributes:
-        label: What it is.
-        value: As it is shown.
-        detail: What to know beside it.
-    """
-
-    label: str
-    value: str
-    detail: str = ""
 
 
 def section(content: PageContent) -> Section:

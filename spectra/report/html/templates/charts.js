@@ -31,6 +31,7 @@ page.drawChart = async (place) => {
     const row = points[0].customdata;
     if (typeof row === "number") page.chooseLayer?.(row);
   });
+  page.emboldenLines(place);
   document.querySelectorAll(`.legend button[data-for="${place.dataset.chart}"]`).forEach((button) =>
     button.addEventListener("click", () => {
       const shown = hidden.delete(button.dataset.group);
@@ -39,6 +40,32 @@ page.drawChart = async (place) => {
       draw();
     }),
   );
+};
+
+// Of many lines in one trace, with a gap after each, the one under the pointer is drawn once more, bold. Drawn over the chart and
+// not by it: a trace of its own would have the chart drawn anew, which takes the label away again.
+page.emboldenLines = (place) => {
+  let path = null;
+  const clear = () => path?.remove();
+  place.on("plotly_hover", ({ points: [{ data, pointNumber, xaxis, yaxis }] }) => {
+    clear();
+    if (data.meta !== "lines") return;
+    const first = data.x.lastIndexOf(null, pointNumber) + 1;
+    const isStepped = data.line.shape === "hv";
+    let d = "";
+    for (let i = first; data.x[i] !== null; i++) {
+      if (data.y[i] === null) continue;
+      const [x, y] = [xaxis.c2p(data.x[i]), yaxis.c2p(data.y[i])];
+      const isStart = i === first || data.y[i - 1] === null;
+      d += isStart ? `M${x},${y}` : isStepped ? `H${x}V${y}` : `L${x},${y}`;
+    }
+    path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    path.setAttribute("class", "bold-line");
+    path.setAttribute("d", d);
+    path.style.stroke = data.line.color;
+    place.querySelector(".scatterlayer").append(path);
+  });
+  place.on("plotly_unhover", clear);
 };
 
 // Calls back once, when an element is near the window; printing needs them all.

@@ -12,9 +12,10 @@ if (page.data("layers")) {
   const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(6))).replace("-", "−") : String(value));
   const fixed = (value, digits) => (known(value) ? value.toFixed(digits) : "–");
 
-  const facts = (row) => {
+  const facts = (row, i) => {
     const list = [];
     if (known(row.alpha)) list.push(["Alpha", `${fixed(row.alpha, 2)} ± ${fixed(row.alpha_std_error, 2)}`]);
+    if (known(page.data("before")?.alphas[i])) list.push(["Alpha before", fixed(page.data("before").alphas[i], 2)]);
     if (known(row.alpha_low)) list.push(["95 % interval", `${fixed(row.alpha_low, 2)}–${fixed(row.alpha_high, 2)}`]);
     if (known(row.ks_distance)) list.push(["KS distance", fixed(row.ks_distance, 3)]);
     if (known(row.num_tail)) list.push(["Tail", `${row.num_tail} of ${row.num_eigenvalues}`]);
@@ -53,6 +54,13 @@ if (page.data("layers")) {
     return parts;
   };
 
+  // The spectrum that the layer had, where there is one: [spectrum, ranks].
+  const before = (i) => {
+    const found = page.data("before");
+    const spectrum = found?.spectra[i];
+    return spectrum ? [spectrum, found.ranks[spectrum[0]]] : null;
+  };
+
   const draw = async () => {
     if (chosen === null) return;
     const [i, row, spectrum] = [chosen, rowOf(chosen), page.data("spectra").spectra[chosen]];
@@ -61,7 +69,7 @@ if (page.data("layers")) {
     place.hidden = !spectrum;
     const notes = missing(row);
     if (spectrum) {
-      const figure = page.spectrumFigure(row, spectrum, page.data("spectra").ranks[spectrum[0]], settings());
+      const figure = page.spectrumFigure(row, spectrum, page.data("spectra").ranks[spectrum[0]], settings(), before(i));
       await Plotly.react(place, page.themed(figure.data), page.layout(figure.layout, place), page.chartConfig);
       if (figure.numOutside) notes.unshift(`${figure.numOutside} of ${spectrum[0]} eigenvalues lie outside this view.`);
       const fit = known(row.alpha) ? `, with a power law of alpha ${fixed(row.alpha, 2)} from ${shown(row.xmin)} on` : "";
@@ -82,7 +90,7 @@ if (page.data("layers")) {
     element("layer-word").className = `verdict verdict-${tone}`;
     element("layer-word").textContent = word;
     element("layer-sentence").textContent = sentence;
-    element("layer-facts").replaceChildren(...definitions(facts(row)));
+    element("layer-facts").replaceChildren(...definitions(facts(row, i)));
     const all = data.columns.map((name, k) => [name, row[name], data.meanings[k]]).filter(([, value]) => known(value));
     element("layer-numbers").replaceChildren(...definitions(all.map(([name, value, meaning]) => [name, shown(value), meaning])));
     for (const [value, column] of [["law", "alpha"], ["bulk", "lambda_plus"], ["random", "rand_lambda_plus"]])

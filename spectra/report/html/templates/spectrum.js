@@ -44,8 +44,16 @@
     type: "line", x0: value, x1: value, y0: 0, y1: 1, yref: "paper", line: { color: `var(${color})`, width: 1.25, dash },
   });
 
-  // layer: numbers by column; spectrum: [num, logBins, linearBins, values]; ranks: of the values.
-  page.spectrumFigure = (layer, spectrum, ranks, { view, overlays, inverse }) => {
+  // The outline of another spectrum, such as the one before training, in the same view.
+  const outline = ([num, logBins, linearBins, values], ranks, view) => {
+    const shape = view === "ccdf" ? { x: values, y: ranks.map((rank) => rank / num) }
+      : histogram(steps(view === "log" ? logBins : linearBins, view === "log"), num, view === "log");
+    return { ...line("before", "--muted", "solid", shape.x, shape.y, 1.5), connectgaps: false };
+  };
+
+  // layer: numbers by column; spectrum: [num, logBins, linearBins, values]; ranks: of the values; before: another spectrum and
+  // its ranks, or null.
+  page.spectrumFigure = (layer, spectrum, ranks, { view, overlays, inverse }, before = null) => {
     const [num, logBins, linearBins, values] = spectrum;
     const symbol = inverse ? "1/λ" : "λ";
     const isLog = view !== "linear", isCcdf = view === "ccdf";
@@ -73,6 +81,7 @@
         hovertemplate: "%{text}<extra></extra>",
       });
     }
+    if (before && overlays.before) traces.push(outline(...before, view));
     if (overlays.law && layer.alpha !== null) {
       const x = geometric(layer.xmin, layer.xmax, 80);
       const share = layer.num_tail / num;

@@ -38,7 +38,7 @@ _LOCK = ".lock"
 # Of a recipe, and no part of what a run computes; nor is by which path its folder is found.
 _NAMES_ONLY: tuple[Key, ...] = (("name",), ("report_to",), ("output",))
 _LENGTH: tuple[Key, ...] = (("training", "num_train_epochs"), ("training", "max_steps"))
-_CHANGED, _INPUTS = "changed", "inputs"  # in the environment, beside what it is
+_CHANGED, _INPUTS, _RESUMED = "changed", "inputs", "resumed_at"  # in the environment, beside what it is
 
 
 def run_folder(recipe: Recipe) -> Path:
@@ -154,16 +154,16 @@ def _refuse_another(before: Recipe, now: Recipe, folder: Path) -> None:
 
 
 def _compare_environments(folder: Path, num_processes: int) -> None:
-    """Note what has changed; another number of processes would take other steps."""
+    """Note that the run goes on, and what has changed; another number of processes would take other steps."""
     before, now = _environment(folder), environment(num_processes)
     if before["num_processes"] != num_processes:
         raise InputError(
             f"'{folder}' holds a run that began with {before['num_processes']} processes, here are {num_processes}: its steps "
             "would be of other examples. Start as many, choose another output, or start over with --force."
         )
-    known = before.get(_CHANGED, [])
-    if new := [change for change in differences(before, now) if change not in known]:
-        write_json(folder / ENVIRONMENT, {**before, _CHANGED: [*known, *new]})
+    changed = list(dict.fromkeys([*before.get(_CHANGED, []), *differences(before, now)]))
+    resumed = [*before.get(_RESUMED, []), now["began_at"]]
+    write_json(folder / ENVIRONMENT, {**before, **({_CHANGED: changed} if changed else {}), _RESUMED: resumed})
 
 
 def _refuse_other_files(recipe: Recipe, folder: Path) -> None:
