@@ -6,6 +6,7 @@ Napoleon takes what stands before a colon in "Returns:" or in the docstring of a
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -44,8 +45,18 @@ def _process_signature(
 
 
 def _process_help(app: Sphinx, context: Any, lines: list[str]) -> None:
-    # Help texts are for a terminal, where a star is a star and an underscore ends a word.
-    lines[:] = [line if line.lstrip().startswith("..") else re.sub(r"\*|(?<=\w)_(?!\w)", r"\\\g<0>", line) for line in lines]
+    # Help texts are for a terminal: a star is a star, an underscore ends a word, and lines set by hand (click's \b) stay so.
+    done: list[str] = []
+    for by_hand, group in groupby(lines, key=lambda line: line.startswith("| ")):
+        if by_hand:
+            done += ["", "::", "", *(f"    {line[2:]}" for line in group), ""]
+        else:
+            done += map(_escaped, group)
+    lines[:] = done
+
+
+def _escaped(line: str) -> str:
+    return line if line.lstrip().startswith("..") else re.sub(r"\*|(?<=\w)_(?!\w)", r"\\\g<0>", line)
 
 
 def _fisher() -> Any:

@@ -97,3 +97,10 @@ def test_a_name_of_a_home_is_found_under_its_public_name(extension):
 
     assert extension("public_names")._exists("spectra.esd.power_law.PowerLawFit") is spectra.PowerLawFit
     assert extension("public_names")._exists("spectra.nothing") is None
+
+
+def test_lines_of_a_help_text_that_are_set_by_hand_stay_as_they_are(extension):
+    lines = ["A *star*, eval_ and a_b.", "", "| one   two", "| *", ".. option:: --x_"]
+    extension("docstrings")._process_help(None, None, lines)
+    shown = [r"A \*star\*, eval\_ and a_b.", "", "", "::", "", "    one   two", "    *", "", ".. option:: --x_"]
+    assert lines == shown
