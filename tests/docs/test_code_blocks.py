@@ -154,7 +154,8 @@ def test_output_is_found_in_order_and_beginnings_are_enough():
 def test_blocks_are_found_with_their_lines_and_markers(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.docs.blocks.ROOT", tmp_path)
     console = "<!-- not run: hours -->\n```console\n$ a \\\n  b # c\nd\n```\n"
-    (tmp_path / "page.md").write_text(f"# T\n\n```python\n1\n```\n\n{console}")
-    first, second = blocks_of("page.md")
+    figure = "```{figure} a.png\n:width: 1em\n```\n"
+    (tmp_path / "page.md").write_text(f"# T\n\n```python\n1\n```\n\n{figure}{console}")
+    first, _, second = blocks_of("page.md")
     assert first == Block("page.md", 4, "python", "1\n")
     assert (second.not_run, list(second.commands())) == ("hours", [(["a", "b"], ["d"])])
