@@ -60,9 +60,10 @@ def compare(
         *others: Models, of any of these kinds. An adapter stands for the base with it.
         over_time: The models are checkpoints of one run, in order, and the base is the first of them.
         profile: As for :func:`spectra.analyze`.
-        directions: k, size of the leading singular subspaces that are compared, at least 1. Default 10, our choice.
+        directions: k, size of the leading singular subspaces that are compared, at least 1, and how many singular
+            vectors are looked at for intruders. Default 10, as in PEFT (``top_k``).
         intruder_threshold: A leading left singular vector whose largest absolute cosine to any of the base's is smaller is
-            an intruder (arXiv 2410.21228); in (0, 1]. Default 0.5, our choice within the range that the paper shows.
+            an intruder (arXiv 2410.21228); in (0, 1]. Default 0.5, as in Hugging Face's PEFT (``threshold_epsilon``).
         device: Where spectra are computed, as for :func:`spectra.analyze`; singular vectors always on the CPU.
         workers: Worker threads. Default: the cores this process may use; on a GPU one. Numbers do not depend on it.
         output: Result folder. Matrices are kept there as they are finished; the same call continues an interrupted run and

@@ -11,6 +11,7 @@ import numpy as np
 
 from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
 from spectra.diagnose.further import further_columns
+from spectra.diagnose.kept_grams import KeptGrams
 from spectra.diagnose.spectra_of import Found, spectra_of, with_replicas
 from spectra.diagnose.thresholds import LABELLED_STRATEGIES, MIN_EVALS_FOR_LABEL, OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE
 from spectra.errors import NonFiniteWeightsError, SpectraError, TooFewEigenvaluesError
@@ -24,7 +25,7 @@ from spectra.results.settings import AnalysisSettings
 
 
 def diagnose_layers(
-    batch: Sequence[WeightMatrices], settings: AnalysisSettings, *, device: str = "cpu"
+    batch: Sequence[WeightMatrices], settings: AnalysisSettings, *, device: str = "cpu", grams: KeptGrams | None = None
 ) -> list[tuple[LayerDiagnostics, FloatArray | None]]:
     """Analyse weights. What is wrong with one becomes its status; nothing is raised for it.
 
@@ -32,13 +33,14 @@ def diagnose_layers(
         batch: Not yet read. Several dense weights must have equal smaller sides; see :func:`batches`.
         settings: Resolved settings.
         device: Where Gram matrices are computed and solved.
+        grams: Keeps the Gram matrices of weights that are one matrix. Default: none are kept.
 
     Returns:
         For each weight its row, and the eigenvalues that its fit was made on: shape ``(num_eigenvalues,)``, ascending,
         times ``conv_norm`` for convolutions; ``None`` where there is no spectrum.
     """
     readable = [m for m in batch if not (m.tensor.unreadable or m.tensor.no_base) and m.num_eigenvalues]
-    found = list(spectra_of(readable, settings, device=device))
+    found = list(spectra_of(readable, settings, device=device, grams=grams))
     if settings.randomize:
         found = with_replicas(readable, found, settings)
     spectra = dict(zip(map(id, readable), found, strict=True))
@@ -70,7 +72,7 @@ def batches(jobs: Iterable[WeightMatrices]) -> list[list[WeightMatrices]]:
 
 
 def spectra_by_job(
-    jobs: Iterable[WeightMatrices], settings: AnalysisSettings, *, device: str = "cpu"
+    jobs: Iterable[WeightMatrices], settings: AnalysisSettings, *, device: str = "cpu", grams: KeptGrams | None = None
 ) -> dict[int, Spectrum | Exception]:
     """Decompose weights of any shapes.
 
@@ -78,6 +80,7 @@ def spectra_by_job(
         jobs: Not yet read.
         settings: Resolved settings.
         device: Where Gram matrices are computed and solved.
+        grams: Keeps the Gram matrices of weights that are one matrix. Default: none are kept.
 
     Returns:
         By the identity of a job, as those of two models have the same names: its spectrum, or what went wrong with it.
@@ -86,7 +89,7 @@ def spectra_by_job(
     return {
         id(job): found if isinstance(found, Exception) else found.whole
         for batch in batches(job for job in jobs if job.num_eigenvalues)
-        for job, found in zip(batch, spectra_of(batch, settings, device=device), strict=True)
+        for job, found in zip(batch, spectra_of(batch, settings, device=device, grams=grams), strict=True)
     }
 
 

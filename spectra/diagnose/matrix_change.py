@@ -11,9 +11,11 @@ from typing import Any
 from spectra.diagnose.change_spectrum import change_spectrum, energy_counts, rounding_errors, unit_roundoff
 from spectra.diagnose.compared_models import OtherModel
 from spectra.diagnose.distances import matrix_norm
-from spectra.diagnose.layer import batches, diagnose_layers, spectra_by_job
+from spectra.diagnose.kept_grams import KeptGrams
+from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.matrix_view import MatrixView, is_flipped, matrix_view
 from spectra.diagnose.rescaling import beside_matrix
+from spectra.diagnose.spectra_of_changes import spectra_of_changes
 from spectra.diagnose.verdicts import judged
 from spectra.errors import NonFiniteWeightsError
 from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray, Spectrum
@@ -55,6 +57,16 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class _Found:
+    """What is known of the matrices of a batch, by the identity of their jobs."""
+
+    before: Diagnosed
+    after: Diagnosed
+    spectra: Mapping[int, Spectrum | Exception]
+    grams: KeptGrams
+
+
+@dataclass(frozen=True)
 class _Twin:
     """A matrix of another model that changed by a known amount, and is to be decomposed."""
 
@@ -77,32 +89,27 @@ def compare_matrices(batch: Sequence[WeightMatrices], *, others: Sequence[OtherM
     Returns:
         For each matrix its rows.
     """
-    before = dict(zip(map(id, batch), diagnose_layers(batch, asked.settings, device=asked.device), strict=True))
+    grams = KeptGrams()
+    before = _diagnosed(batch, asked, grams)
     first = [[_first_look(job, before[id(job)][0], other) for other in others] for job in batch]
     twins = [found for looks in first for found in looks if isinstance(found, _Twin)]
-    after = _diagnosed([twin.after for twin in twins], asked)
-    spectra = spectra_by_job([twin.change for twin in twins], asked.of_change, device=asked.device)
-    return [_compared(job, before, after, spectra, looks, asked) for job, looks in zip(batch, first, strict=True)]
+    after = _diagnosed([twin.after for twin in twins], asked, grams)
+    spectra = spectra_of_changes([twin.change for twin in twins], asked.of_change, device=asked.device, grams=grams)
+    found = _Found(before, after, spectra, grams)
+    return [_compared(job, found, looks, asked) for job, looks in zip(batch, first, strict=True)]
 
 
-def _compared(
-    job: WeightMatrices,
-    before: Diagnosed,
-    after: Diagnosed,
-    spectra: Mapping[int, Spectrum | Exception],
-    looks: Sequence[_Twin | MatrixComparison],
-    asked: Asked,
-) -> FinishedMatrix:
-    base = _Base(job, before[id(job)][1], asked)
+def _compared(job: WeightMatrices, found: _Found, looks: Sequence[_Twin | MatrixComparison], asked: Asked) -> FinishedMatrix:
+    base = _Base(job, found, asked)
     rows: list[MatrixComparison] = []
     arrays: Arrays = {}
     for look in looks:
         if isinstance(look, _Twin):
             try:
-                row, found = _decomposed(look, after[id(look.after)], spectra[id(look.change)], base, asked)
+                row, parts = _decomposed(look, found, base, asked)
             except MATRIX_ERRORS as error:
-                row, found = judged(_failed(look.row, error)), {}
-            arrays |= {change_key(row.model, row.matrix_name, part): array for part, array in found.items()}
+                row, parts = judged(_failed(look.row, error)), {}
+            arrays |= {change_key(row.model, row.matrix_name, part): array for part, array in parts.items()}
         else:
             row = judged(look)
         rows.append(row)
@@ -158,10 +165,8 @@ def _failed(row: MatrixComparison, error: Exception) -> MatrixComparison:
     return dataclasses.replace(row, status=status.value, notes=str(error) or type(error).__name__)
 
 
-def _decomposed(
-    twin: _Twin, after: tuple[LayerDiagnostics, FloatArray | None], spectrum: Spectrum | Exception, base: _Base, asked: Asked
-) -> tuple[MatrixComparison, Arrays]:
-    row = dataclasses.replace(twin.row, after=after[0])
+def _decomposed(twin: _Twin, known: _Found, base: _Base, asked: Asked) -> tuple[MatrixComparison, Arrays]:
+    row, spectrum = dataclasses.replace(twin.row, after=known.after[id(twin.after)][0]), known.spectra[id(twin.change)]
     if isinstance(spectrum, Exception):
         return judged(_failed(row, spectrum)), {}
     dtype = twin.after.tensor.dtype
@@ -185,13 +190,13 @@ def _decomposed(
     )
     arrays: Arrays = {"eigenvalues": spectrum.eigenvalues}
     if base.view is not None:
-        row, directions = _with_directions(row, twin, after[1], spectrum, base, asked)
+        row, directions = _with_directions(row, twin, spectrum, known, base, asked)
         arrays |= directions
     return judged(row, is_rounding=beside.is_rounding), arrays
 
 
 def _with_directions(
-    row: MatrixComparison, twin: _Twin, values: FloatArray | None, spectrum: Spectrum, base: _Base, asked: Asked
+    row: MatrixComparison, twin: _Twin, spectrum: Spectrum, known: _Found, base: _Base, asked: Asked
 ) -> tuple[MatrixComparison, Arrays]:
     flipped = is_flipped(twin.job, twin.after)
     swapped = twin.job.is_transposed != flipped
@@ -201,7 +206,7 @@ def _with_directions(
     if view is None or changed is None:
         return row, {}
     before_view, basis, before = base.of(rows)
-    after = view.basis(values).leading(asked.num_directions)
+    after = view.basis(known.after[id(twin.after)][1], known.grams.of(twin.after, view.shape)).leading(asked.num_directions)
     k = min(len(before.values), len(after.values))
     left, right = ((before.of(before_view.side(side))[:, :k], after.of(view.side(side))) for side in ("left", "right"))
     new = new_directions(
@@ -218,7 +223,8 @@ def _with_directions(
             if k  # beside a zero matrix everything is new, which says nothing
         ),
     )
-    of_change = _vectors_of_change(changed, spectrum, asked.num_directions)
+    gram = known.grams.of(twin.change, changed.shape)
+    of_change = _vectors_of_change(changed, spectrum, gram, asked.num_directions)
     return row, {
         "left": of_change.of(changed.side("left")),
         "singular_values": of_change.values,
@@ -226,19 +232,18 @@ def _with_directions(
     }
 
 
-def _vectors_of_change(view: MatrixView, spectrum: Spectrum, k: int) -> SingularVectors:
+def _vectors_of_change(view: MatrixView, spectrum: Spectrum, gram: tuple[FloatArray, float] | None, k: int) -> SingularVectors:
     if view.factors is not None:
         return low_rank_vectors(*view.factors(), k)
-    return view.basis(spectrum.eigenvalues).leading(k)
+    return view.basis(spectrum.eigenvalues, gram).leading(k)
 
 
 class _Base:
     """The base's side of one matrix, decomposed at the first model that asks and then kept for the others."""
 
-    def __init__(self, job: WeightMatrices, values: FloatArray | None, asked: Asked) -> None:
+    def __init__(self, job: WeightMatrices, known: _Found, asked: Asked) -> None:
         self.view = matrix_view(job)
-        self._job, self._asked = job, asked
-        self._values = values
+        self._job, self._known, self._asked = job, known, asked
         self._found: dict[int, tuple[MatrixView, SingularBasis, SingularVectors]] = {}
 
     def of(self, rows: int | None) -> tuple[MatrixView, SingularBasis, SingularVectors]:
@@ -246,16 +251,16 @@ class _Base:
         view = matrix_view(self._job, rows=rows)
         assert view is not None
         if view.shape[0] not in self._found:
-            basis = view.basis(self._values)
+            basis = view.basis(self._known.before[id(self._job)][1], self._known.grams.of(self._job, view.shape))
             self._found[view.shape[0]] = (view, basis, basis.leading(self._asked.num_directions))
         return self._found[view.shape[0]]
 
 
-def _diagnosed(jobs: Sequence[WeightMatrices], asked: Asked) -> dict[int, tuple[LayerDiagnostics, FloatArray | None]]:
+def _diagnosed(jobs: Sequence[WeightMatrices], asked: Asked, grams: KeptGrams) -> Diagnosed:
     return {
         id(job): found
         for group in batches(jobs)
-        for job, found in zip(group, diagnose_layers(group, asked.settings, device=asked.device), strict=True)
+        for job, found in zip(group, diagnose_layers(group, asked.settings, device=asked.device, grams=grams), strict=True)
     }
 
 

@@ -32,16 +32,17 @@ class MatrixView:
         """Return which side of the stored matrix belongs to the outputs (``"left"``) or inputs (``"right"``)."""
         return of if not self.is_swapped else ("right" if of == "left" else "left")
 
-    def basis(self, known: FloatArray | None) -> SingularBasis:
+    def basis(self, known: FloatArray | None, gram: tuple[FloatArray, float] | None = None) -> SingularBasis:
         """Return its singular vectors, as stored.
 
         Args:
             known: Eigenvalues that may be its own: they are checked.
+            gram: Its Gram matrix and the scale of that, if they are at hand.
 
         Returns:
             The basis.
         """
-        return SingularBasis(self.read, self.shape, known=known)
+        return SingularBasis(self.read, self.shape, known=known, gram=gram)
 
 
 def matrix_view(job: WeightMatrices, *, rows: int | None = None, is_swapped: bool | None = None) -> MatrixView | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
+from spectra.diagnose.kept_grams import KeptGrams
 from spectra.esd.eigenvalues import (
     MATRIX_ERRORS,
     AnyArray,
@@ -51,13 +52,16 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def spectra_of(batch: Sequence[WeightMatrices], settings: AnalysisSettings, *, device: str) -> Iterator[Found | Exception]:
+def spectra_of(
+    batch: Sequence[WeightMatrices], settings: AnalysisSettings, *, device: str, grams: KeptGrams | None = None
+) -> Iterator[Found | Exception]:
     """Compute the spectra of weights.
 
     Args:
         batch: Several single matrices of equal smaller side, or any other weights.
         settings: Resolved settings.
         device: Where Gram matrices are computed and solved.
+        grams: Keeps the Gram matrices of weights that are one matrix. Default: none are kept.
 
     Yields:
         For each weight its spectra, or what went wrong with it, of ``MATRIX_ERRORS``.
@@ -71,7 +75,8 @@ def spectra_of(batch: Sequence[WeightMatrices], settings: AnalysisSettings, *, d
     if all(m.is_single and m.tensor.factors is None for m in batch):
         shapes = [(m.num_rows, m.num_cols) for m in batch]
         readers = (next(m.readers()) for m in batch)
-        wholes: Iterator[Spectrum | Exception] = together(zip(readers, shapes, strict=True))
+        keep = (lambda place, gram, scale: grams.keep(batch[place], gram, scale)) if grams else None
+        wholes: Iterator[Spectrum | Exception] = together(zip(readers, shapes, strict=True), keep=keep)
     else:
         wholes = (_pooled(m, together, settings) for m in batch)
     for matrices, whole in zip(batch, wholes, strict=True):

@@ -22,6 +22,6 @@ TURNED_OVERLAP = 0.5
 # Standard errors of the difference of two alphas, as of independent fits: 95 % of normal deviates are nearer. Fits of one
 # matrix before and after share most of their error, so that fewer than 5 % of unmoved tails are called moved.
 TAIL_STD_ERRORS = 2.0
-# Cosine under which a leading singular vector is an intruder, and how many leading ones are looked at: arXiv 2410.21228 shows
-# counts over ranges of both; a half and ten lie within.
+# Cosine under which a leading singular vector is an intruder, and how many leading ones are looked at: defaults of
+# ``threshold_epsilon`` and ``top_k`` in Hugging Face's PEFT, ``peft.tuners.lora.intruders.reduce_intruder_dimension`` (0.21).
 INTRUDER_COSINE, NUM_DIRECTIONS = 0.5, 10

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 AnyArray = NDArray[Any]
 ReadRows = Callable[[int, int], AnyArray]
+KeepGram = Callable[[int, FloatArray, float], None]
 Result = TypeVar("Result")
 Precision = Literal["float64", "float32"]
 Method = Literal["auto", "gram", "svd"]
@@ -180,6 +181,7 @@ def spectra_together(
     precision: Precision = "float64",
     method: Method = "auto",
     device: str = CPU,
+    keep: KeepGram | None = None,
 ) -> Iterator[Spectrum | Exception]:
     """Compute the spectra of several matrices of equal smaller side, small ones in common calls of the solver.
 
@@ -191,6 +193,8 @@ def spectra_together(
         precision: Arithmetic of the Gram product or of the singular values.
         method: ``"auto"``, ``"gram"`` or ``"svd"``.
         device: Where Gram matrices are computed and solved.
+        keep: Called with the position of a matrix, its Gram matrix in float64 and the scale, as :func:`safe_gram` gives them;
+            not for what took another route, or another device.
 
     Yields:
         For each matrix, in order, its spectrum; or what went wrong with this one, of ``MATRIX_ERRORS``: a
@@ -201,11 +205,15 @@ def spectra_together(
     """
     _check_choice("precision", precision, PRECISIONS)
     _check_choice("method", method, METHODS)
-    iterator = iter(matrices)
+    iterator, done = iter(matrices), 0
     for read, shape in iterator:
         chunk = [(read, shape), *islice(iterator, stack_size(min(shape)) - 1)]
         prepared = [_or_error(_prepared, read, shape, precision, method, device) for read, shape in chunk]
         problems = [problem for problem in prepared if isinstance(problem, _GramProblem)]
+        for position, problem in enumerate(prepared, done):
+            if keep and isinstance(problem, _GramProblem) and precision == "float64" and device == CPU:
+                keep(position, problem.gram, problem.scale)
+        done += len(prepared)
         values = _or_error(_solved, [problem.gram for problem in problems], device)
         solved = repeat(values) if isinstance(values, Exception) else iter(values)
         for problem in prepared:
@@ -474,6 +482,24 @@ def _by_singular_values(read: ReadRows, large: int, small: int, precision: str, 
 def _from_factor(factor: AnyArray, large: int, precision: str, scale: float) -> Spectrum:
     """Return the spectrum of ``1 / scale`` times a matrix, or of one with this triangular factor."""
     singular = np.linalg.svd(factor, compute_uv=False).astype(np.float64)[::-1]
+    return spectrum_of_singular_values(singular, large, precision, scale)
+
+
+def spectrum_of_singular_values(singular: FloatArray, large: int, precision: str, scale: float = 1.0) -> Spectrum:
+    """Square the singular values of a matrix.
+
+    Args:
+        singular: Shape ``(small,)``, ascending, those of ``scale`` times the matrix.
+        large: Its larger side.
+        precision: Arithmetic that they come from.
+        scale: A power of two.
+
+    Returns:
+        The spectrum of the matrix, as of the ``svd`` route.
+
+    Raises:
+        NonFiniteWeightsError: Squares outside the range of float64.
+    """
     small = len(singular)
     tolerance = float(singular[-1]) * large * float(np.finfo(precision).eps)
     rank = int(np.count_nonzero(singular > tolerance))

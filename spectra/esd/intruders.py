@@ -1,8 +1,9 @@
 r"""Intruder dimensions: leading singular vectors of a matrix that another one does not have.
 
-Definition 4.1 of arXiv 2410.21228: a singular vector :math:`u` of the fine-tuned matrix is an intruder if
-:math:`\max_j |\langle u, v_j \rangle| < \epsilon` over all singular vectors :math:`v_j` of the matrix before. The paper looks
-at left singular vectors and at the k leading ones.
+By arXiv 2410.21228 a singular vector :math:`u` of the fine-tuned matrix is an intruder if
+:math:`\max_j |\langle u, v_j \rangle| < \epsilon` over all singular vectors :math:`v_j` of the matrix before. The
+k leading left singular vectors are looked at, as in Hugging Face's PEFT, whose counts a test compares with ours
+(``peft.tuners.lora.intruders.reduce_intruder_dimension``).
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ Side = Literal["left", "right"]
 
 _EPS = float(np.finfo(np.float64).eps)
 # Up to this side LAPACK takes 0.02 s at most; Lanczos' method gains nothing for noise, and a third of it for weights.
-_SMALL_SIDE = 512
-# Lanczos vectors kept; ARPACK's default of 20 takes 1.8 times as long for noise of side 4096, and as long for weights.
+SMALL_SIDE = 512
+# Lanczos vectors kept, or twice what is asked for. ARPACK's default of 20 takes 1.8 times as long for noise of side 4096, and
+# as long for weights.
 _LANCZOS_VECTORS = 60
 # Of the largest eigenvalue: two routes to the spectrum of side n agree to about n * eps, 1e-12 for 4096.
 _AGREEMENT = 1e-10
@@ -69,13 +70,27 @@ class SingularBasis:
         shape: ``(rows, cols)``, both at least 1.
         known: All eigenvalues of the Gram matrix, ascending, if they are known: they make leading vectors cheap. Checked: those
             of another matrix cost time, and change nothing.
+        gram: The Gram matrix and its scale, if they are at hand, as :func:`spectra.esd.eigenvalues.safe_gram` gives them.
+
+    Attributes:
+        shape: ``(rows, cols)``.
+        tall: Reads the matrix, or its transpose, by blocks along the larger side.
     """
 
-    def __init__(self, read: ReadRows, shape: tuple[int, int], *, known: FloatArray | None = None) -> None:
+    def __init__(
+        self,
+        read: ReadRows,
+        shape: tuple[int, int],
+        *,
+        known: FloatArray | None = None,
+        gram: tuple[FloatArray, float] | None = None,
+    ) -> None:
         self.shape = shape
         self._is_wide = shape[0] < shape[1]
-        self._tall = transposed_reader(read(0, shape[0])) if self._is_wide else read
+        self.tall = transposed_reader(read(0, shape[0])) if self._is_wide else read
         self._known = known
+        if gram is not None:
+            self.gram = gram
 
     def leading(self, k: int) -> SingularVectors:
         r"""Return the leading singular vectors.
@@ -91,12 +106,12 @@ class SingularBasis:
             NonFiniteWeightsError: A NaN or infinite entry.
         """
         small = min(self.shape)
-        gram, scale = self._gram
+        gram, scale = self.gram
         known = None if self._known is None or len(self._known) != small else self._known[-k:] * scale * scale
         values, vectors = _leading_eigenvectors(gram, min(k, small), known)
         vectors = vectors[:, values > small * _EPS * max(values[0], 0.0)]
         # The singular vectors inside the subspace found: orthonormal on the larger side, too, however small the values.
-        left, singular, turn = np.linalg.svd(self._times(vectors), full_matrices=False)
+        left, singular, turn = np.linalg.svd(self.times(vectors), full_matrices=False)
         right = vectors @ turn.T
         return SingularVectors(right, singular, left) if self._is_wide else SingularVectors(left, singular, right)
 
@@ -119,12 +134,29 @@ class SingularBasis:
         if (side == "right") != self._is_wide:
             cosines = np.abs(vectors.T @ of_small)
         else:
-            cosines = np.abs(self._transposed_times(vectors).T @ of_small) / values
+            cosines = np.abs(self.transposed_times(vectors).T @ of_small) / values
         return np.asarray(np.minimum(cosines.max(axis=1, initial=0.0), 1.0))
 
+    def times(self, vectors: FloatArray) -> FloatArray:
+        """Multiply the tall matrix, shape ``(large, small)``, by vectors of shape ``(small, k)``."""
+        blocks = [block.astype(np.float64) @ vectors for _, _, block in self._blocks()]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+    def transposed_times(self, vectors: FloatArray) -> FloatArray:
+        """Multiply the transpose of the tall matrix by vectors of shape ``(large, k)``."""
+        total = np.zeros((min(self.shape), vectors.shape[1]))
+        for start, stop, block in self._blocks():
+            total += block.astype(np.float64).T @ vectors[start:stop]
+        return total
+
     @cached_property
-    def _gram(self) -> tuple[FloatArray, float]:
-        gram, scale = safe_gram(self._tall, max(self.shape), min(self.shape), "float64")
+    def gram(self) -> tuple[FloatArray, float]:
+        """The Gram matrix of the smaller side, of ``scale`` times the matrix, and that scale.
+
+        Raises:
+            NonFiniteWeightsError: A NaN or infinite entry.
+        """
+        gram, scale = safe_gram(self.tall, max(self.shape), min(self.shape), "float64")
         if not np.isfinite(np.trace(gram)):
             raise NonFiniteWeightsError("the weights hold NaN or infinite values; repair or exclude the layer.")
         return gram, scale
@@ -132,26 +164,16 @@ class SingularBasis:
     @cached_property
     def _all(self) -> tuple[FloatArray, FloatArray]:
         """Resolved singular vectors of the smaller side, and their singular values."""
-        gram, scale = self._gram
+        gram, scale = self.gram
         values, vectors = np.linalg.eigh(gram)
         is_resolved = values > len(values) * _EPS * max(values[-1], 0.0)
         return vectors[:, is_resolved], np.sqrt(values[is_resolved]) / scale
-
-    def _times(self, vectors: FloatArray) -> FloatArray:
-        blocks = [block.astype(np.float64) @ vectors for _, _, block in self._blocks()]
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-
-    def _transposed_times(self, vectors: FloatArray) -> FloatArray:
-        total = np.zeros((min(self.shape), vectors.shape[1]))
-        for start, stop, block in self._blocks():
-            total += block.astype(np.float64).T @ vectors[start:stop]
-        return total
 
     def _blocks(self) -> Iterator[tuple[int, int, AnyArray]]:
         large, step = max(self.shape), block_rows(min(self.shape))
         for start in range(0, large, step):
             stop = min(start + step, large)
-            yield start, stop, self._tall(start, stop)
+            yield start, stop, self.tall(start, stop)
 
 
 def principal_angles(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -191,7 +213,7 @@ def principal_angles(first: FloatArray, second: FloatArray) -> FloatArray:
 def _leading_eigenvectors(gram: FloatArray, k: int, known: FloatArray | None) -> tuple[FloatArray, FloatArray]:
     """Return the ``k`` largest eigenvalues, descending, and their vectors."""
     small = len(gram)
-    found = None if known is None or small <= _SMALL_SIDE else _by_lanczos(gram, k, known)
+    found = None if known is None or small <= SMALL_SIDE else _by_lanczos(gram, k, known)
     if found is None:
         from scipy.linalg import eigh
 
@@ -205,11 +227,12 @@ def _by_lanczos(gram: FloatArray, k: int, known: FloatArray) -> tuple[FloatArray
     from scipy.sparse.linalg import ArpackError, eigsh
 
     small, largest = len(gram), float(known[-1])
-    if k + _LANCZOS_VECTORS >= small or largest <= 0.0:
+    kept = max(_LANCZOS_VECTORS, 2 * k)
+    if k + kept >= small or largest <= 0.0:
         return None
     rng = np.random.default_rng(0)  # of the start and of restarts, so that digits repeat
     try:
-        values, vectors = eigsh(gram, k=k, which="LA", v0=rng.standard_normal(small), ncv=_LANCZOS_VECTORS, rng=rng)
+        values, vectors = eigsh(gram, k=k, which="LA", v0=rng.standard_normal(small), ncv=kept, rng=rng)
     except ArpackError:  # no convergence
         return None
     residual = float(np.linalg.norm(gram @ vectors - vectors * values, axis=0).max())

@@ -76,7 +76,7 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Intruder:
-    """A leading singular vector that the base does not have (arXiv 2410.21228, definition 4.1).
+    """A leading singular vector that the base does not have (arXiv 2410.21228).
 
     Attributes:
         position: Among the singular vectors of the model's matrix; 0 is the leading one.

@@ -11,9 +11,11 @@ from safetensors.numpy import load_file, save_file
 import spectra
 from spectra.diagnose import matrix_change
 from spectra.errors import InputError, ResultsError, SourceError
+from spectra.esd import eigenvalues, subspaces
+from spectra.esd.eigenvalues import safe_gram
 from spectra.results.comparison import METRICS_ONLY, NO_COUNTERPART, Finding
 from spectra.results.comparison_store import ComparisonRun
-from tests.adapters import edit, folders, merged_by_peft, state
+from tests.adapters import adapted, edit, folders, merged_by_peft, state
 from tests.models import bert, gpt2, heavy_tailed, llama, mixtral, resnet, small_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft remarks on layers it adapts to and bases without a path
@@ -306,11 +308,42 @@ def test_a_prefix_of_a_wrapper_is_seen_through():
 def test_the_base_is_decomposed_once_for_all_models(monkeypatch):
     made = []
     real = matrix_change.MatrixView.basis
-    monkeypatch.setattr(matrix_change.MatrixView, "basis", lambda view, known: made.append(1) or real(view, known))
+    monkeypatch.setattr(matrix_change.MatrixView, "basis", lambda *given: made.append(1) or real(*given))
     base = {"fc.weight": noise(20, 15)}
     comparison = spectra.compare(base, *({"fc.weight": noise(20, 15, seed)} for seed in (1, 2, 3)))
     assert len(comparison.rows) == 3
     assert len(made) == 1 + 3 + 3  # the base, three models, three changes
+
+
+def test_spectrum_and_vectors_of_a_matrix_share_its_gram_matrix(monkeypatch):
+    made = []
+    for module in (eigenvalues, subspaces):
+        monkeypatch.setattr(module, "safe_gram", lambda *given, **more: made.append(1) or safe_gram(*given, **more))
+    one(noise(30, 20), noise(30, 20, 1))
+    assert len(made) == 3  # before, after, change
+
+
+def test_a_merged_adapter_of_a_large_layer_is_decomposed_by_deflation(monkeypatch):
+    before = noise(600, 540).astype(np.float32)
+    after = before + (noise(600, 8, 1) @ noise(8, 540, 2)).astype(np.float32)
+    exact = spectra.analyze({"fc.weight": after}, base={"fc.weight": before}).eigenvalues("fc")  # LAPACK's singular values
+    monkeypatch.setattr(eigenvalues, "_by_singular_values", None)
+    comparison = one(before, after)
+    assert (only_row(comparison).change_rank, only_row(comparison).findings[0]) == (8, Finding.LOW_RANK)
+    np.testing.assert_allclose(comparison.eigenvalues_of_change("fc"), exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1, 12])
+def test_as_many_intruders_are_found_as_by_peft(scale):
+    intruders = pytest.importorskip("peft.tuners.lora.intruders", reason="peft 0.21 looks for intruders")
+    model = adapted(llama, target_modules=["q_proj", "v_proj", "down_proj"], lora_alpha=scale)
+    comparison = spectra.compare(llama(), merged_by_peft(model))
+    said: list[str] = []
+    intruders.reduce_intruder_dimension(model, logging_sink=said.append)
+    found = {row.layer_name: len(row.intruders) for row in comparison.rows if row.is_changed}
+    lines = [f"base_model.model.{name}: {f'Intruders: {count}' if count else 'No intruders'}" for name, count in found.items()]
+    assert sorted(lines) == sorted(line for line in said if "ntruders" in line)
+    assert len(lines) == 6
 
 
 def test_checkpoints_have_their_steps(tmp_path):

@@ -67,6 +67,13 @@ def test_lanczos_is_used_where_it_is_right_and_repeats_its_digits(monkeypatch):
     assert basis_of(matrix, known=known).leading(5).values[0] == pytest.approx(14.0, rel=0.05)  # noise adds a little
 
 
+@pytest.mark.parametrize("k", [60, 64, 200])
+def test_more_directions_than_lanczos_vectors_are_usually_kept(k):
+    matrix = np.diag(np.arange(600.0, 0.0, -1.0))
+    found = basis_of(matrix, known=np.arange(1.0, 601.0) ** 2).leading(k)
+    np.testing.assert_allclose(found.values, np.arange(600.0, 600.0 - k, -1.0), rtol=1e-12)
+
+
 def test_repeated_values_are_not_missed():
     # The identity: Lanczos' method restarts from another vector for each copy.
     found = basis_of(np.eye(600), known=np.ones(600)).leading(4)
@@ -163,7 +170,7 @@ def test_factors_that_do_not_fit_have_no_vectors():
 
 
 def intruders_by_loop(base, other, k, threshold):
-    """Definition 4.1 of arXiv 2410.21228, word by word."""
+    """The definition of arXiv 2410.21228, word by word."""
     before, after = np.linalg.svd(base)[0], np.linalg.svd(other)[0]
     found = {}
     for i in range(k):
