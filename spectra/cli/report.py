@@ -33,9 +33,9 @@ Examples:
 def report(folder: Path, *, output: Path | None, fisher: Path | None, plan: Path | None, open_it: bool, debug: bool) -> int:
     """Write a page about a result: summary, alpha by depth, and every layer with its spectrum.
 
-    DIR is the result folder of 'spectra analyze MODEL --output DIR', or the run folder of 'spectra finetune', finished or not,
-    whose page has losses, metrics, multipliers and alpha over training. The page is one file that needs no network; it replaces
-    an earlier one.
+    DIR is the result folder of 'spectra analyze MODEL --output DIR' or of 'spectra compare ... --output DIR'; or the run folder
+    of 'spectra finetune', finished or not, whose page has losses, metrics, multipliers and alpha over training. The page is one
+    file that needs no network; it replaces an earlier one.
     """
     from spectra.report.html import write_page
 

@@ -189,6 +189,8 @@ def _decomposed(twin: _Twin, known: _Found, base: _Base, asked: Asked) -> tuple[
         energy=found.energy,
     )
     arrays: Arrays = {"eigenvalues": spectrum.eigenvalues}
+    both = {"before": known.before[id(twin.job)][1], "after": known.after[id(twin.after)][1]}
+    arrays |= {when: values for when, values in both.items() if values is not None}
     if base.view is not None:
         row, directions = _with_directions(row, twin, spectrum, known, base, asked)
         arrays |= directions

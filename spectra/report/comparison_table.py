@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 _GAP = 2
 _STAR = "* of a poor fit: not to be relied on"
-_ASK_FOR_A_LOOK = {Finding.INTRUDERS, Finding.TURNED, Finding.HEAVIER_TAIL, Finding.LIGHTER_TAIL}
+ASK_FOR_A_LOOK = {Finding.INTRUDERS, Finding.TURNED, Finding.HEAVIER_TAIL, Finding.LIGHTER_TAIL}
 # Columns of numbers: width, width of the terminal from which there is room for them, and the cell.
 _Column = tuple[int, int, Callable[[MatrixComparison], str]]
 _COLUMNS: dict[str, _Column] = {
     "change": (8, 0, lambda row: number_cell(row.relative_change, ".3g")),
     "rank": (9, 100, lambda row: f"{row.change_rank}/{row.num_eigenvalues}" if row.change_rank is not None else "–"),
     "overlap": (7, 100, lambda row: number_cell(min(row.overlap_left, row.overlap_right), ".3f")),
-    "alpha": (13, 75, lambda row: _alphas(row)),
+    "alpha": (13, 75, lambda row: alphas_cell(row)),
 }
 _FINDING_WIDTH = 18  # least room for what was found
 
@@ -79,7 +79,7 @@ def comparison_table(rows: Sequence[MatrixComparison], *, width: int, max_rows: 
         table.add_row(name_cell(row.matrix_name, name_width), *numbers, _finding(row), style=_style(row))
     if len(ordered) > min(len(moved), max_rows):
         table.add_row(Text(_rest(max(len(moved) - max_rows, 0), len(ordered) - len(moved))))
-    if "alpha" in shown and any("*" in _alphas(row) for row in moved[:max_rows]):
+    if "alpha" in shown and any("*" in alphas_cell(row) for row in moved[:max_rows]):
         table.caption, table.caption_justify, table.caption_style = _STAR, "left", "dim"
     return table
 
@@ -95,24 +95,39 @@ def models_table(comparison: Comparison, *, width: int) -> Table:
         A rich table: how many matrices changed, the norm of all changes over that of the base, how many leading singular
         vectors are new, and the mean of alpha over the matrices that have good fits in the base and in all models.
     """
-    is_wide = width >= 70
-    headings = ["changed", "change", *(["intruders"] if is_wide else []), "mean alpha"]
-    table = plain_table("checkpoint" if comparison.over_time else "model")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    name_width = max(16, width - sum(10 + _GAP for _ in headings))
+    headings, rows = models_rows(comparison)
+    kept = [place for place, heading in enumerate(headings) if heading != "intruders" or width >= 70]
+    table = plain_table(headings[0])
+    for place in kept[1:]:
+        table.add_column(headings[place], justify="right", no_wrap=True)
+    name_width = max(16, width - sum(10 + _GAP for _ in kept[1:]))
+    for number, row in enumerate(rows):
+        cells = [row[place] for place in kept[1:]]
+        table.add_row(name_cell(row[0], name_width), *cells, style=None if number else "dim")
+    return table
+
+
+def models_rows(comparison: Comparison) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Lay out the models of a comparison.
+
+    Args:
+        comparison: Of several models.
+
+    Returns:
+        Headings, and a row for the base and for each model.
+    """
     good = _good_everywhere(comparison)
     base = [row.before.alpha for row in comparison.of(comparison.models[0].name) if row.matrix_name in good and row.before]
-    cells = ["", "", *([""] if is_wide else []), number_cell(_mean(base), ".3f")]
-    table.add_row(name_cell(f"{comparison.base.name} (base)", name_width), *cells, style="dim")
+    rows: list[tuple[str, ...]] = [(f"{comparison.base.name} (base)", "", "", "", number_cell(_mean(base), ".3f"))]
     for model in comparison.models:
-        rows = comparison.of(model.name)
-        alphas = [row.value("alpha") for row in rows if row.matrix_name in good]
-        cells = [f"{sum(row.is_changed for row in rows)}/{len(rows)}"]
-        cells.append(number_cell(comparison.relative_change(model.name), ".3g"))
-        cells += [str(sum(row.num_intruders or 0 for row in rows))] if is_wide else []
-        table.add_row(name_cell(model.name, name_width), *cells, number_cell(_mean(alphas), ".3f"))
-    return table
+        inside = comparison.of(model.name)
+        alphas = [row.value("alpha") for row in inside if row.matrix_name in good]
+        changed = f"{sum(row.is_changed for row in inside)}/{len(inside)}"
+        change = number_cell(comparison.relative_change(model.name), ".3g")
+        intruders = str(sum(row.num_intruders or 0 for row in inside))
+        rows.append((model.name, changed, change, intruders, number_cell(_mean(alphas), ".3f")))
+    first = "checkpoint" if comparison.over_time else "model"
+    return [first, "changed", "change", "intruders", "mean alpha"], rows
 
 
 def _good_everywhere(comparison: Comparison) -> set[str]:
@@ -124,7 +139,15 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-def _alphas(row: MatrixComparison) -> str:
+def alphas_cell(row: MatrixComparison) -> str:
+    """Write alpha before and after.
+
+    Args:
+        row: Of a comparison.
+
+    Returns:
+        The cell; a star marks a poor fit.
+    """
     sides = (row.before, row.after)
     if all(side is None or math.isnan(side.alpha) for side in sides):
         return "–"
@@ -144,7 +167,7 @@ def _finding(row: MatrixComparison) -> Text:
 def _style(row: MatrixComparison) -> str | None:
     if row.status in FAILURES:
         return "red"
-    if _ASK_FOR_A_LOOK & set(row.findings):
+    if ASK_FOR_A_LOOK & set(row.findings):
         return "yellow"
     return None if row.is_changed and Finding.ROUNDING not in row.findings else "dim"
 

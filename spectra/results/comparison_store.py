@@ -1,8 +1,9 @@
 """Folders of comparisons: reading them, and keeping the progress of a run in them.
 
 ``comparison.json`` (schema version, models, settings, rows, skipped), ``comparison.csv`` and ``changes.safetensors`` (float64
-eigenvalues and directions of the changes). While a run is under way finished matrices are appended to ``progress.jsonl``,
-so that the same command continues where it stopped. Files appear whole or not at all.
+eigenvalues and directions of the changes, and the eigenvalues before and after of what changed). While a run is under way
+finished matrices are appended to ``progress.jsonl``, so that the same command continues where it stopped. Files appear whole or
+not at all.
 """
 
 from __future__ import annotations

@@ -43,17 +43,18 @@ def conclusion(summary: Summary) -> str:
     return f"alpha: mean {alpha.mean:.3f}, median {alpha.median:.3f}, range {alpha.min:.2f}–{alpha.max:.2f}{verdict}"
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a count with its noun, such as ``"1 layer"`` or ``"2 layers"``.
 
     Args:
         number: How many.
         noun: In the singular.
+        plural: Of the noun, where it takes more than an s.
 
     Returns:
         The words.
     """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
 def elided(text: str, width: int) -> str:

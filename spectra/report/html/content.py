@@ -10,6 +10,9 @@ from pathlib import Path
 from spectra.errors import SpectraError
 from spectra.policies.dropout_plan import DropoutPlan
 from spectra.policies.plan import Plan, load_plan
+from spectra.results.comparison import Comparison
+from spectra.results.comparison_store import load_comparison
+from spectra.results.comparison_writing import CHANGES, COMPARISON
 from spectra.results.fisher import Fisher
 from spectra.results.fisher_store import load_fisher
 from spectra.results.report import Report
@@ -28,6 +31,7 @@ class PageContent:
     Attributes:
         report: The analysis.
         before: One of the same model before it was trained, or ``None``.
+        comparison: That lies in the same folder, or ``None``.
         fisher: Of the same model, or ``None``.
         plans: Of the same model, by the name of their file.
         notes: What lies in the folder and is not shown, and why.
@@ -35,6 +39,7 @@ class PageContent:
 
     report: Report
     before: Report | None = None
+    comparison: Comparison | None = None
     fisher: Fisher | None = None
     plans: tuple[tuple[str, Plan | DropoutPlan], ...] = ()
     notes: tuple[str, ...] = ()
@@ -64,12 +69,13 @@ def read_content(
     notes: list[str] = []
     found_fisher = load_fisher(fisher) if fisher is not None else _fisher_in(path, notes)
     plans = [(Path(plan).name, load_plan(plan))] if plan is not None else list(_plans_in(path, notes))
-    return PageContent(report=report, fisher=found_fisher, plans=tuple(plans), notes=tuple(notes))
+    compared = load_comparison(path) if (path / COMPARISON).is_file() else None
+    return PageContent(report=report, comparison=compared, fisher=found_fisher, plans=tuple(plans), notes=tuple(notes))
 
 
 def _fisher_in(folder: Path, notes: list[str]) -> Fisher | None:
     """Read the first Fisher of a folder: a .safetensors file, other than the spectra, with its .json beside it."""
-    found = [file for file in sorted(folder.glob("*.safetensors")) if file.name != SPECTRA]
+    found = [file for file in sorted(folder.glob("*.safetensors")) if file.name not in (SPECTRA, CHANGES)]
     for file in (file for file in found if file.with_suffix(".json").is_file()):
         try:
             return load_fisher(file)

@@ -12,9 +12,11 @@ from spectra.report.html.run_state import RunState, is_run, read_run_state
 from spectra.report.html.section import Page, Section
 from spectra.report.html.sections import (
     alphas,
+    comparison_settings,
     depth,
     fisher,
     layers,
+    matrices,
     plan,
     run_layers,
     run_plans,
@@ -25,6 +27,11 @@ from spectra.report.html.sections import (
     settings,
     summary,
 )
+from spectra.report.html.sections import comparison as comparison_section
+from spectra.results.comparison import Comparison
+from spectra.results.comparison_store import load_comparison
+from spectra.results.comparison_writing import COMPARISON
+from spectra.results.writing import REPORT
 
 OF_ANALYSIS: tuple[Callable[[PageContent], Section | None], ...] = (
     summary.section,
@@ -51,7 +58,7 @@ def page_of(folder: str | os.PathLike[str], *, fisher: Named = None, plan: Named
     """Make the page about a folder, of whatever kind it is.
 
     Args:
-        folder: A result folder of an analysis, or a run folder of a fine-tuning.
+        folder: Of an analysis, a comparison, or a run of a fine-tuning.
         fisher: A Fisher, for an analysis.
         plan: A plan, for an analysis.
 
@@ -63,6 +70,8 @@ def page_of(folder: str | os.PathLike[str], *, fisher: Named = None, plan: Named
         ResultsError: A folder of no known kind, or a damaged file.
     """
     path = Path(folder).expanduser()
+    if (path / COMPARISON).is_file() and not (path / REPORT).is_file():
+        return _of_comparison(load_comparison(path))
     if not is_run(path):
         return _of_analysis(read_content(path, fisher=fisher, plan=plan))
     given = [name for name, value in (("fisher", fisher), ("plan", plan)) if value is not None]
@@ -82,8 +91,22 @@ def _of_analysis(content: PageContent) -> Page:
         f"profile {report.settings.profile}" if report.settings.profile != "default" else "",
         f"analysed {report.environment['started_at'][:10]}" if report.environment.get("started_at") else "",
     ]
-    made = (section(content) for section in OF_ANALYSIS)
+    made = [section(content) for section in OF_ANALYSIS]
+    if content.comparison is not None:  # before the settings
+        made[-1:-1] = [comparison_section.section(content.comparison), matrices.section(content.comparison)]
     return _page(report.model.name, parts, made, ("layers.csv", "report.json"), version)
+
+
+def _of_comparison(comparison: Comparison) -> Page:
+    names = ", ".join(model.name for model in comparison.models[:3])
+    more = f" and {len(comparison.models) - 3} more" if len(comparison.models) > 3 else ""
+    version = str(comparison.environment.get("spectra", ""))
+    started = str(comparison.environment.get("started_at", ""))[:10]
+    what = f"{len(comparison.models)} checkpoints of a run" if comparison.over_time else "Comparison"
+    parts = [what, f"base {comparison.base.name}", f"compared {started}" if started else ""]
+    made = (comparison_section.section(comparison), matrices.section(comparison), comparison_settings.section(comparison))
+    files = ("comparison.csv", "comparison.json", "changes.safetensors")
+    return _page(f"{names}{more} against {comparison.base.name}", parts, made, files, version)
 
 
 def _of_run(run: RunState) -> Page:

@@ -16,7 +16,7 @@ from spectra.results.writing import made, write_whole
 PAGE = "report.html"
 
 # In this order one script; each file is about one idea.
-_SCRIPTS = ("page.js", "charts.js", "spectrum.js", "table.js", "layer.js")
+_SCRIPTS = ("page.js", "charts.js", "spectrum.js", "table.js", "chosen.js", "layer.js", "matrix.js")
 
 
 def write_page(
@@ -29,7 +29,8 @@ def write_page(
     """Write the page about a result folder: one file with everything in it, which opens without a network.
 
     Args:
-        folder: What ``spectra analyze --output`` or ``report.save`` wrote, or the run folder of ``spectra finetune``.
+        folder: What ``spectra analyze --output`` or ``report.save`` wrote, a folder of ``spectra compare``, or the
+            run folder of ``spectra finetune``.
         output: The file; replaced if it exists. ``None``: ``report.html`` in the folder.
         fisher: Either file of a Fisher of the same model. ``None``: one that lies in the folder.
         plan: A plan for the same model. ``None``: those that lie in the folder.

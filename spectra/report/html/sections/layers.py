@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from spectra.report.html.binned_spectra import binned_spectra
 from spectra.report.html.chart import rounded
@@ -18,14 +18,16 @@ from spectra.report.table import worst_first
 from spectra.results.records import LayerDiagnostics, LayerStatus, column_meanings
 from spectra.results.report import Report
 
+R = TypeVar("R")
+
 MOST_PRINTED = 100  # rows on paper: two to three pages
 # More rows are laid out when asked for: sorting 2,000 of them would take a second.
 MOST_SHOWN = 250
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of the table on the page.
+class Column(Generic[R]):
+    """A column of a table on the page, whose rows are of layers or of other records.
 
     Attributes:
         name: Of the class in CSS.
@@ -39,8 +41,8 @@ class Column:
     name: str
     title: str
     meaning: str
-    value: Callable[[LayerDiagnostics], float | str | None]
-    text: Callable[[LayerDiagnostics], str]
+    value: Callable[[R], float | str | None]
+    text: Callable[[R], str]
     is_number: bool = True
 
 
@@ -86,8 +88,8 @@ def section(content: PageContent) -> Section | None:
     return Section(name="layers", title="Layers", values=values, data=_data(report) | _data_before(report, content.before))
 
 
-def _columns(report: Report, before: Report | None) -> list[Column]:
-    def number(name: str, title: str, digits: int) -> Column:
+def _columns(report: Report, before: Report | None) -> list[Column[LayerDiagnostics]]:
+    def number(name: str, title: str, digits: int) -> Column[LayerDiagnostics]:
         def value(row: LayerDiagnostics) -> float:
             return float(getattr(row, name))
 
@@ -113,7 +115,7 @@ def _columns(report: Report, before: Report | None) -> list[Column]:
     return columns
 
 
-def _before_columns(before: Report) -> list[Column]:
+def _before_columns(before: Report) -> list[Column[LayerDiagnostics]]:
     """Say beside alpha what it was, and how much it changed."""
     rows = {layer.matrix_name: layer for layer in before.layers}
 
@@ -133,7 +135,7 @@ def _before_columns(before: Report) -> list[Column]:
     ]
 
 
-def _fisher_columns(content: PageContent) -> list[Column]:
+def _fisher_columns(content: PageContent) -> list[Column[LayerDiagnostics]]:
     scores = scores_of_rows(content.fisher, content.report) if content.fisher is not None else {}
     if not scores:
         return []

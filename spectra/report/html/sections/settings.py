@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from spectra.report.html.content import PageContent
@@ -9,7 +10,7 @@ from spectra.report.html.section import Section
 from spectra.report.table import skipped_lines
 from spectra.results.settings import AnalysisSettings, setting_meanings
 
-_MOST_REASONS = 50  # lines, each for all tensors of one reason
+MOST_REASONS = 50  # lines, each for all tensors of one reason
 
 
 def section(content: PageContent) -> Section:
@@ -22,7 +23,6 @@ def section(content: PageContent) -> Section:
         It is never missing.
     """
     report = content.report
-    settings, usual, meanings = report.settings.to_dict(), AnalysisSettings().to_dict(), setting_meanings()
     model = report.model
     about = {
         "Name": model.name,
@@ -32,15 +32,31 @@ def section(content: PageContent) -> Section:
         "Fingerprint": model.fingerprint,
         "Revision": model.revision,
     }
-    rows = [(name, _word(value), meanings[name], value != usual[name]) for name, value in settings.items()]
     values = {
         "model": {name: value for name, value in about.items() if value},
-        "environment": {name.replace("_", " "): _word(value) for name, value in report.environment.items()},
-        "changed": [row for row in rows if row[3]],
-        "unchanged": [row for row in rows if not row[3]],
-        "skipped": skipped_lines(report.skipped, max_lines=_MOST_REASONS),
+        **of_settings(report.settings, report.environment),
+        "skipped": skipped_lines(report.skipped, max_lines=MOST_REASONS),
     }
     return Section(name="settings", title="Settings", values=values)
+
+
+def of_settings(settings: AnalysisSettings, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the partial shows of settings and environment.
+
+    Args:
+        settings: Of an analysis.
+        environment: Versions and machine.
+
+    Returns:
+        Values for the partial.
+    """
+    plain, usual, meanings = settings.to_dict(), AnalysisSettings().to_dict(), setting_meanings()
+    rows = [(name, _word(value), meanings[name], value != usual[name]) for name, value in plain.items()]
+    return {
+        "environment": {name.replace("_", " "): _word(value) for name, value in environment.items()},
+        "changed": [row for row in rows if row[3]],
+        "unchanged": [row for row in rows if not row[3]],
+    }
 
 
 def _word(value: Any) -> str:

@@ -29,7 +29,8 @@ page.drawChart = async (place) => {
   page.redraws.push(draw);
   place.on("plotly_click", ({ points }) => {
     const row = points[0].customdata;
-    if (typeof row === "number") page.chooseLayer?.(row);
+    const choose = place.closest(".section-comparison") ? page.chooseMatrix : page.chooseLayer;
+    if (typeof row === "number") choose?.(row);
   });
   page.emboldenLines(place);
   document.querySelectorAll(`.legend button[data-for="${place.dataset.chart}"]`).forEach((button) =>

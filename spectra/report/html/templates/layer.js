@@ -1,16 +1,12 @@
-// The chosen layer: its spectrum, what is said of it, and its numbers. The address names it (#layer=NAME), so that it can be
-// sent to somebody, and the browser's back button works.
+// The chosen layer: its spectrum, what is said of it, and its numbers.
 if (page.data("layers")) {
   const data = page.data("layers");
   const element = (id) => document.getElementById(id);
   const [panel, place] = [element("layer-panel"), element("spectrum")];
-  const numberOf = new Map(data.names.map((name, i) => [name, i]));
   let chosen = null;
 
   const rowOf = (i) => Object.fromEntries(data.columns.map((name, k) => [name, page.data("rows")[i][k]]));
-  const known = (value) => value !== null && value !== undefined && value !== "";
-  const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(6))).replace("-", "−") : String(value));
-  const fixed = (value, digits) => (known(value) ? value.toFixed(digits) : "–");
+  const { known, shown, fixed, definitions } = page;
 
   const facts = (row, i) => {
     const list = [];
@@ -29,16 +25,6 @@ if (page.data("layers")) {
     if (known(row.lambda_max)) list.push(["Largest λ", shown(Number(row.lambda_max.toPrecision(4)))]);
     return list;
   };
-
-  const definitions = (list) =>
-    list.map(([term, value, meaning]) => {
-      const [group, dt, dd] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
-      dt.textContent = term;
-      dd.textContent = value;
-      group.append(dt, dd);
-      if (meaning) group.append(Object.assign(document.createElement("dd"), { className: "meaning", textContent: meaning }));
-      return group;
-    });
 
   const settings = () => ({
     view: panel.querySelector("input[name=view]:checked").value,
@@ -95,36 +81,12 @@ if (page.data("layers")) {
     element("layer-numbers").replaceChildren(...definitions(all.map(([name, value, meaning]) => [name, shown(value), meaning])));
     for (const [value, column] of [["law", "alpha"], ["bulk", "lambda_plus"], ["random", "rand_lambda_plus"]])
       panel.querySelector(`input[value=${value}]`).disabled = !known(row[column]) || (value !== "law" && (data.inverse || known(row.num_windows)));
-    page.markRow?.(i);
+    markRow(i);
     draw();
   };
 
-  const fromAddress = () => {
-    const found = /^#layer=(.*)$/s.exec(location.hash);
-    if (!found) return null;
-    try {
-      return numberOf.get(decodeURIComponent(found[1])) ?? null;
-    } catch {
-      return null; // not what this page wrote
-    }
-  };
-
-  page.chooseLayer = (i) => {
-    location.hash = `layer=${encodeURIComponent(data.names[i])}`;
-  };
   page.redraws.push(draw);
   panel.querySelectorAll("input").forEach((input) => input.addEventListener("change", draw));
-  addEventListener("hashchange", () => {
-    const i = fromAddress();
-    if (i === null) return;
-    show(i);
-    panel.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-  });
-  const first = fromAddress();
-  if (first !== null) {
-    show(first);
-    panel.scrollIntoView({ block: "nearest" });
-  } else {
-    page.whenSeen(document.querySelector(".layers"), () => chosen === null && show(data.first));
-  }
+  const markRow = page.sortedTable(element("layer-table"), (i) => page.chooseLayer(i));
+  page.chooseLayer = page.chosenByAddress({ key: "layer", names: data.names, panel, show, first: data.first });
 }

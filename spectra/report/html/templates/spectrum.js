@@ -127,6 +127,27 @@
     };
   };
 
+  // Several spectra in one view, as outlines on logarithmic axes, each with its fitted law where it has one.
+  page.spectraFigure = (drawn) => {
+    const data = [];
+    for (const { name, color, spectrum: [num, logBins], law } of drawn) {
+      const shape = histogram(steps(logBins, true), num, true);
+      data.push({ ...line(name, color, "solid", shape.x, shape.y, 1.75), connectgaps: false });
+      if (!law) continue;
+      const x = geometric(law.xmin, law.xmax, 80);
+      const scale = ((law.num_tail / num) * (law.alpha - 1)) / law.xmin;
+      const dash = law.fit_quality === "poor" ? "dash" : "solid";
+      data.push({ ...line("", color, dash, x, x.map((value) => scale * (value / law.xmin) ** -law.alpha), 1.25), opacity: 0.8 });
+    }
+    return {
+      data,
+      layout: {
+        xaxis: { type: "log", title: { text: "eigenvalue λ" }, exponentformat: "power" },
+        yaxis: { type: "log", title: { text: "density ρ(λ)" }, exponentformat: "power", nticks: 7 },
+      },
+    };
+  };
+
   // On logarithmic axes an area down to zero has no end: it goes down to well below what is shown.
   const bars = (found, num) => {
     const filled = found.filter(({ count }) => count > 0);

@@ -1,9 +1,10 @@
-// Sorts and filters the table of layers, and moves along it by keys. It is a plain table that the file already holds: it is
+// Sorts and filters a table of layers, and moves along it by keys; returns what marks a row as chosen. It is a plain table that the file already holds: it is
 // there without script, found by the browser's search, and printed. DataTables (the bundle of itables) was weighed and left out:
 // 620 kB of script and 107 kB of style, an ES module that would have to be cut open to stand in this file, pages or a virtual
 // scroll where 2,000 rows need neither, and keys for cells where we want rows. These lines do what is left to do.
-if (document.getElementById("layer-table")) {
-  const table = document.getElementById("layer-table");
+page.sortedTable = (table, choose) => {
+  const around = table.closest(".layers");
+  const noun = table.dataset.noun;
   const body = table.tBodies[0];
   const collator = new Intl.Collator("en", { numeric: true }); // layers.2 before layers.10
   const rows = [...body.rows].map((row) => ({
@@ -18,14 +19,14 @@ if (document.getElementById("layer-table")) {
   let ordered = rows;
 
   // Beyond the first ones rows are not laid out until they are asked for; the filter and the order are over all.
-  const more = document.getElementById("show-all");
+  const more = around.querySelector(".more");
   let most = more ? Number(more.dataset.most) : Infinity;
   const lay = () => {
     let num = 0;
     for (const { row } of ordered) row.classList.toggle("beyond", !row.hidden && ++num > most);
     if (more) {
       more.hidden = num <= most;
-      more.textContent = `Show all ${num} layers`;
+      more.textContent = `Show all ${num} ${noun}`;
     }
   };
   more?.addEventListener("click", () => {
@@ -56,19 +57,20 @@ if (document.getElementById("layer-table")) {
   };
   headings.forEach((heading) => heading.querySelector("button").addEventListener("click", () => sort(heading)));
 
-  const form = document.querySelector(".filters");
-  const value = (id) => document.getElementById(id)?.value ?? "";
+  // Each filter but the search goes by an attribute of rows: one of the words in it is the one that was chosen.
+  const form = around.querySelector(".filters");
+  const selects = [...form.querySelectorAll("select")];
   const filter = () => {
-    const words = value("filter-name").toLowerCase().split(/\s+/).filter(Boolean);
-    const [tone, kind] = [value("filter-verdict"), value("filter-kind")];
+    const words = form.querySelector("input").value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const { row, name } of rows) {
       const lower = name.toLowerCase();
-      row.hidden = !words.every((word) => lower.includes(word)) || (tone && row.dataset.tone !== tone) || (kind && row.dataset.kind !== kind);
+      const isWanted = ({ value, dataset }) => !value || row.dataset[dataset.filter].split("|").includes(value);
+      row.hidden = !words.every((word) => lower.includes(word)) || !selects.every(isWanted);
     }
     lay();
     const left = visible();
-    document.getElementById("filter-count").textContent =
-      left.length === rows.length ? `${rows.length} layers` : `${left.length} of ${rows.length} layers`;
+    form.querySelector(".count").textContent =
+      left.length === rows.length ? `${rows.length} ${noun}` : `${left.length} of ${rows.length} ${noun}`;
     if (left.length && !left.some(({ link }) => link.tabIndex === 0)) reach(left[0].link);
   };
   form.hidden = false;
@@ -89,10 +91,12 @@ if (document.getElementById("layer-table")) {
   });
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr");
-    if (!event.target.closest("a") && !String(getSelection())) page.chooseLayer(Number(row.dataset.row));
+    if (!event.target.closest("a") && !String(getSelection())) choose(Number(row.dataset.row));
   });
 
-  page.markRow = (i) => {
+  if (selects.some(({ value }) => value)) filter(); // a choice that the page begins with
+
+  return (i) => {
     for (const { row, link } of rows) {
       const isChosen = Number(row.dataset.row) === i;
       row.classList.toggle("chosen", isChosen);
@@ -106,4 +110,4 @@ if (document.getElementById("layer-table")) {
       }
     }
   };
-}
+};
