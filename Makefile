@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser lint docs bench format clean
+.PHONY: help demo test browser lint docs notebooks bench format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,9 @@ format: $(VENV)/lint ## Apply the formatter and the fixes that are safe
 docs: $(VENV)/docs ## Build the site, without a network: docs/_build/index.html
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
 	@echo "Look at docs/_build/index.html"
+
+notebooks: $(VENV)/docs ## Run the notebooks and write their pages, with outputs and figures: docs/notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python docs/make_notebooks.py $(ARGS)
 
 bench: $(VENV)/test ## Speed and memory beside WeightWatcher and powerlaw, as ratios
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -17,7 +17,6 @@ import spectra
 from spectra.recipes import recipe_path
 from spectra.report import figures
 from spectra.training import run_recipe
-from spectra.training.sdft import model_shift
 
 # %% tags=["parameters"]
 BASE = "demo"  # all-MiniLM-L6-v2
@@ -55,32 +54,34 @@ print(f"{record.num_steps} steps on {record.num_train} reviews: {TUNED}")
 # did is news only where it differs from what this step does.
 
 # %%
-stored = load_file(TUNED / "model.safetensors")
-tuned = {name.removeprefix("bert."): weight for name, weight in stored.items()}  # as BERT without a head names them
-shift = model_shift(BASE, TUNED)
-names = [matrix.layer_name for matrix in shift.matrices]
-elsewhere, random = dict(tuned), np.random.default_rng(0)
-for matrix in shift.matrices:
-    name = f"{matrix.layer_name}.weight"
-    step = random.standard_normal(tuned[name].shape)
-    elsewhere[name] = tuned[name] + step * (matrix.norm_change / np.linalg.norm(step))
+tuning = spectra.compare(BASE, TUNED)
+norms = {f"{row.layer_name}.weight": row.norm_change for row in tuning.rows}
+elsewhere, random = load_file(TUNED / "model.safetensors"), np.random.default_rng(0)
+for name, weight in elsewhere.items():
+    norm = next((norm for layer, norm in norms.items() if name.endswith(layer)), 0.0)  # the head and vectors stay
+    step = random.standard_normal(weight.shape)
+    elsewhere[name] = weight + step * (norm / np.linalg.norm(step))
+tables = {"fine-tuning": tuning.to_pandas(), "random step": spectra.compare(TUNED, elsewhere).to_pandas()}
 
 # %% [markdown]
 # ## Where did it move?
 #
-# The norm of each matrix's change relative to the matrix, along the depth, and beside it the change of its `alpha`. Hollow
-# marks are poor fits, before or after: far from zero they mean nothing. Layers are matched by name; the new head has no base
-# and is not compared. Similarity by CKA is another measure of how far two models are apart: it is blind to scale, and 1 means
-# equal.
+# The norm of each matrix's change relative to the matrix, along the depth, and beside it what became of its `alpha`. Hollow
+# marks are poor fits, before or after: far from zero they mean nothing. Weights are matched by name, through the prefix
+# `bert.` that the class of the tuned model adds; the new head has no base and is not compared. Similarity by CKA is another
+# measure of how far two models are apart: it is blind to scale, and 1 means equal.
 
 # %%
-table = shift.to_pandas().sort_values("relative_change", ascending=False)
-shown = ["layer_name", "relative_change", "alpha_before", "alpha_after"]
-print(f"the model moved by {shift.relative_change:.2%} of its norm; the layers that moved most:")
+print(tuning)
+shown = ["layer_name", "relative_change", "alpha_before", "alpha_after", "verdict"]
+table = tables["fine-tuning"].sort_values("relative_change", ascending=False)
 print(table[shown].head(4).to_string(index=False, float_format="%.3f"))
-print(*figures.write(figures.model_shift(shift, wide=True), FOLDER / "figures", "model-shift", ["png"]))
-for words, pair in (("base and tuned", (BASE, tuned)), ("tuned and random step", (tuned, elsewhere))):
-    print(f"CKA of {words}: mean {spectra.distances(*pair, method='cka', include=names).mean:.5f}")
+print(*figures.write(figures.compare(tuning, wide=True), FOLDER / "figures", "compare", ["png"]))
+for words, pair, head in (
+    ("base and tuned", (BASE, TUNED), ()),
+    ("tuned and random step", (TUNED, elsewhere), ("classifier",)),
+):
+    print(f"CKA of {words}: mean {spectra.distances(*pair, method='cka', exclude=head).mean:.5f}")
 
 # %% [markdown]
 # ## In how many directions?
@@ -88,21 +89,27 @@ for words, pair in (("base and tuned", (BASE, tuned)), ("tuned and random step",
 # The spectrum of the change itself. Its stable rank, the squared norm over the largest eigenvalue, is low where one direction
 # dominates. How many directions make up most of the change, as the rank of an adapter must, is told by their share of its
 # energy. A low stable rank and a small share in the top directions together mean: a few strong directions, many weak ones.
+# Whether the matrix itself has turned is another question: the overlap of its ten leading directions before and after is 1 if
+# they span the same space, and an intruder is a leading direction that comes close to none from before.
 
 # %%
-shifts = {"fine-tuning": spectra.base_shift(BASE, TUNED), "random step": spectra.base_shift(tuned, elsewhere)}
-for name, change in shifts.items():
-    print(f"{name}: stable rank {change.median('stable_rank'):.1f}, top 8 directions {change.energy(8):.0%} (medians)")
+for name, table in tables.items():
+    change = f"stable rank {table['change_stable_rank'].median():.1f}, top 8 directions {table['energy_8'].median():.0%}"
+    turned = f"overlap {table['overlap_left'].median():.4f} (medians), {table['num_intruders'].sum():.0f} intruders"
+    print(f"{name}: {change}, {turned}")
+shifts = {"fine-tuning": spectra.base_shift(BASE, TUNED), "random step": spectra.base_shift(TUNED, elsewhere)}
 print(*figures.write(figures.base_shift(shifts, wide=True), FOLDER / "figures", "base-shift", ["png"]))
 
 # %% [markdown]
 # ## Did the tails change?
 #
 # Over the layers whose fits are good before and after. A large change of a single layer is mostly a jump of the start of its
-# tail; where the start cannot jump, with `model_shift(..., xmin="median")`, it is not there. So compare the medians: where
-# they are alike, `alpha` has not noticed this training, however clearly the spectrum of the change shows it.
+# tail; where the start cannot jump, with `spectra.compare(..., xmin="median")`, it is not there. So compare the medians:
+# where they are alike, `alpha` has not noticed this training, however clearly the spectrum of the change shows it. More on
+# what each number means, and where it fails: [docs/compare.md](../docs/compare.md).
 
 # %%
-for name, one in (("fine-tuning", shift), ("random step", model_shift(tuned, elsewhere))):
-    moves = [abs(matrix.alpha_change) for matrix in one.matrices if matrix.is_reliable]
-    print(f"change of alpha by {name}: median {np.median(moves):.3f}, largest {max(moves):.2f}, of {len(moves)} layers")
+for name, table in tables.items():
+    good = table[(table["fit_quality_before"] == "good") & (table["fit_quality_after"] == "good")]
+    moves = good["alpha_change"].abs()
+    print(f"change of alpha by {name}: median {moves.median():.3f}, largest {moves.max():.2f}, of {len(moves)} layers")

@@ -21,8 +21,8 @@ from spectra.training import run_recipe
 
 # %% tags=["parameters"]
 FOLDER = Path("runs/fisher")  # with other sizes another one: a folder holds one run
-TRAIN_SIZE = 64
-MAX_STEPS = 16
+TRAIN_SIZE = 200
+MAX_STEPS = 30
 SAMPLES = 32  # reviews that the Fisher is of
 
 # %% [markdown]
@@ -38,6 +38,7 @@ COMMON = [
     "data.eval=null",
     "data.max_length=32",
     "diagnostics.spectra=none",
+    "training.learning_rate=5e-4",
     f"training.max_steps={MAX_STEPS}",
     "training.per_device_train_batch_size=8",
     "training.save_strategy=no",
@@ -67,8 +68,8 @@ print(estimate)
 print(*figures.write(figures.fisher_by_layer(estimate, wide=True), FOLDER / "figures", "fisher-by-layer", ["png"]))
 
 # %% [markdown]
-# The noise is that of few samples. `trace_std_error` is known for each tensor; where it is a third of the trace, a ranking of
-# neighbors is a ranking of noise.
+# Each trace has a standard error, from the spread over the samples. Where it is a large part of the trace, the order of
+# layers with alike scores is chance.
 
 # %%
 tensors = estimate.to_pandas("tensor")

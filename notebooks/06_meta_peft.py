@@ -108,13 +108,14 @@ print(errors["standard"].theory)
 # %%
 fresh = torch.randn(500, SIZE)
 unseen = {"x": fresh, "y": fresh @ (shared + vectors[-1] @ vectors[-1].T).T}
+plt.rc("axes", prop_cycle=plt.cycler(color=["#0072B2", "#D55E00"], marker=["o", "s"]))
 figure, (values, losses) = plt.subplots(1, 2, figsize=(6.75, 2.4), layout="constrained")
 for method, base in bases.items():
     adapting = [adaptation_trainer(base, new, adapter(rank), arguments, loss_fn=squared_error) for rank in RANKS]
     found = [squared_error(trained(trainer).model, unseen).item() for trainer in adapting]
     print(f"{method}: squared error by rank", ", ".join(f"{loss:.1e}" for loss in found))
-    values.semilogy(range(1, SIZE + 1), sizes[method], "o-", label=method)
-    losses.semilogy(RANKS, found, "o-")
+    values.semilogy(range(1, SIZE + 1), sizes[method], label=method)
+    losses.semilogy(RANKS, found)
 values.set(xlabel="direction", ylabel="singular value of the error")
 losses.set(xlabel="rank of the new adapter", ylabel="squared error, new task", xticks=RANKS)
 values.legend()

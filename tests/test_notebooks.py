@@ -2,18 +2,22 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import pytest
 
+from spectra import load_dropout_plan
 from spectra.results.run_record import load_run
 from spectra.results.store import load
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
+make_notebooks = runpy.run_path(str(ROOT / "docs" / "make_notebooks.py"))
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.py"))
 
 PARAMETERS = '# %% tags=["parameters"]\n'
@@ -70,7 +74,7 @@ def test_the_comparison_finds_that_a_random_step_has_more_directions(demo_folder
     assert float(ranks["fine-tuning"]) < 48
     assert len(re.findall(r"^CKA of .*: mean [01]\.\d+$", printed, re.MULTILINE)) == 2
     assert len(re.findall(r"^change of alpha by .*: median \d\.\d+, largest", printed, re.MULTILINE)) == 2
-    assert pictures(tmp_path / "runs" / "comparing" / "figures") == {"model-shift.png", "base-shift.png"}
+    assert pictures(tmp_path / "runs" / "comparing" / "figures") == {"compare.png", "base-shift.png"}
 
 
 @pytest.mark.slow
@@ -89,6 +93,61 @@ def test_low_data_fine_tuning_runs_both_settings_and_shows_what_diagnostics_did(
     assert "summary.md" in printed.splitlines()[-2].split()
     assert "tempbalance-trajectory.png" in pictures(runs / "driven-3" / "figures")
     assert not (runs / "plain-3" / "tempbalance.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_the_fisher_makes_a_plan_that_training_takes_with_its_control(demo_folder, tmp_path):
+    printed = executed("04_fisher_and_guided_dropout.py", tmp_path, TRAIN_SIZE=8, MAX_STEPS=1, SAMPLES=8)
+    assert "Empirical Fisher of 'model' (sequence-classification, token_mean): 8 samples" in printed
+    runs = tmp_path / "runs" / "fisher"
+    plan = load_dropout_plan(runs / "plan.yaml")
+    assert len(plan.rates) == 19
+    assert plan.mean == pytest.approx(0.05)  # ranks from 0.1 down to 0
+    means = dict(re.findall(r"^(\S+) +mean ([\d.]+), at bert", printed, re.MULTILINE))
+    half = dict.fromkeys(("guided", "mean-matched", "per-type", "shuffled", "reversed"), "0.0500")
+    assert means == half | {"uniform": "0.1000", "none": "0.0000"}
+    rates = {name: load_run(runs / name).num_steps for name in ("guided", "mean-matched")}
+    assert rates == {"guided": 1, "mean-matched": 1}
+    assert len(re.findall(r"^(?:guided|mean-matched): 1 steps, accuracy [01]\.\d+ on 100 test", printed, re.MULTILINE)) == 2
+    assert pictures(runs / "figures") == {"fisher-by-layer.png", "fisher-vs-alpha.png", "plan.png"}
+
+
+@pytest.mark.slow
+def test_sdft_keeps_the_originals_where_a_model_that_has_learned_little_disagrees(tmp_path):
+    printed = executed("05_sdft_on_a_toy.py", tmp_path, LESSONS=640, ROWS=24)
+    accepted, rejected = map(int, re.search(r"24 samples: (\d+) accepted .*, (\d+) rejected", printed).groups())
+    assert accepted + rejected == 24
+    assert rejected > 12
+    assert len(re.findall(r"^(?:original|rewritten): moved by [\d.]+%; other skill: \d+% right", printed, re.MULTILINE)) == 2
+    assert pictures(tmp_path / "runs" / "sdft" / "figures") == {"selection.png", "data-shift.png"}
+
+
+@pytest.mark.slow
+def test_meta_peft_comes_nearer_to_the_shared_matrix_than_standard_retraining(tmp_path):
+    printed = executed("06_meta_peft.py", tmp_path, STEPS=100, RANKS=(1, 4))
+    errors = {name: float(share) for name, share in re.findall(r"^(\w+): error ([\d.]+)% of the shared", printed, re.MULTILINE)}
+    assert errors["peft_ml"] < errors["standard"] / 3
+    assert "theory, of A - A*: rank 3 after standard retraining, 0 after LoRA-ML" in printed
+    losses = dict(re.findall(r"^(\w+): squared error by rank (.*)$", printed, re.MULTILINE))
+    ours, theirs = (float(losses[name].split(", ")[0]) for name in ("peft_ml", "standard"))
+    assert ours < theirs / 3
+    assert pictures(tmp_path / "runs" / "meta-peft" / "figures") == {"meta-peft.png"}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_page_is_that_of_its_script(name):
+    script = FOLDER / name
+    page = jupytext.read(make_notebooks["page_of"](script))
+    of_page, of_script = ([cell.source for cell in cells] for cells in (page.cells, make_notebooks["cells_of"](script).cells))
+    again = f"make notebooks ARGS={name[:2]}"
+    assert [text for text in of_page if text in of_script] == of_script, again
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_figures_of_a_page_are_there_and_no_others(name):
+    page = make_notebooks["page_of"](FOLDER / name)
+    shown = re.findall(r"^!\[[^\]]+\]\((.*)\)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {page.parent / target for target in shown} == set((page.parent / "images" / page.stem).iterdir())
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
