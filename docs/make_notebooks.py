@@ -87,7 +87,7 @@ def make_page(script: Path) -> Path:
     link = f"*Made from [{script.name}]({os.path.relpath(script, PAGES)}), which runs from top to bottom.*"
     notebook.cells = [cells[0], new_markdown_cell(link), *cells[1:]]
     notebook.metadata = _PLAIN
-    page_of(script).write_text(jupytext.writes(notebook, fmt="md") + "\n", encoding="utf-8")
+    page_of(script).write_text(jupytext.writes(notebook, fmt="md").rstrip("\n") + "\n", encoding="utf-8")
     return page_of(script)
 
 

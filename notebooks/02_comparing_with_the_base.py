@@ -97,7 +97,8 @@ for name, table in tables.items():
     change = f"stable rank {table['change_stable_rank'].median():.1f}, top 8 directions {table['energy_8'].median():.0%}"
     turned = f"overlap {table['overlap_left'].median():.4f} (medians), {table['num_intruders'].sum():.0f} intruders"
     print(f"{name}: {change}, {turned}")
-shifts = {"fine-tuning": spectra.base_shift(BASE, TUNED), "random step": spectra.base_shift(TUNED, elsewhere)}
+# Seen from the tuned model, so that layers have the same names in both: a change backwards has the same spectrum.
+shifts = {"fine-tuning": spectra.base_shift(TUNED, BASE), "random step": spectra.base_shift(TUNED, elsewhere)}
 print(*figures.write(figures.base_shift(shifts, wide=True), FOLDER / "figures", "base-shift", ["png"]))
 
 # %% [markdown]

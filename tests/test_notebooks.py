@@ -124,13 +124,13 @@ def test_sdft_keeps_the_originals_where_a_model_that_has_learned_little_disagree
 
 @pytest.mark.slow
 def test_meta_peft_comes_nearer_to_the_shared_matrix_than_standard_retraining(tmp_path):
-    printed = executed("06_meta_peft.py", tmp_path, STEPS=100, RANKS=(1, 4))
+    printed = executed("06_meta_peft.py", tmp_path, RANKS=(1,))
     errors = {name: float(share) for name, share in re.findall(r"^(\w+): error ([\d.]+)% of the shared", printed, re.MULTILINE)}
-    assert errors["peft_ml"] < errors["standard"] / 3
+    assert errors["peft_ml"] < errors["standard"] / 10
     assert "theory, of A - A*: rank 3 after standard retraining, 0 after LoRA-ML" in printed
     losses = dict(re.findall(r"^(\w+): squared error by rank (.*)$", printed, re.MULTILINE))
     ours, theirs = (float(losses[name].split(", ")[0]) for name in ("peft_ml", "standard"))
-    assert ours < theirs / 3
+    assert ours < theirs / 10
     assert pictures(tmp_path / "runs" / "meta-peft" / "figures") == {"meta-peft.png"}
 
 
@@ -138,7 +138,9 @@ def test_meta_peft_comes_nearer_to_the_shared_matrix_than_standard_retraining(tm
 def test_a_page_is_that_of_its_script(name):
     script = FOLDER / name
     page = jupytext.read(make_notebooks["page_of"](script))
-    of_page, of_script = ([cell.source for cell in cells] for cells in (page.cells, make_notebooks["cells_of"](script).cells))
+    of_page, of_script = (
+        [cell.source.strip() for cell in cells] for cells in (page.cells, make_notebooks["cells_of"](script).cells)
+    )
     again = f"make notebooks ARGS={name[:2]}"
     assert [text for text in of_page if text in of_script] == of_script, again
 
