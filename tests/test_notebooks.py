@@ -149,7 +149,7 @@ def test_a_page_is_that_of_its_script(name):
 def test_figures_of_a_page_are_there_and_no_others(name):
     page = make_notebooks["page_of"](FOLDER / name)
     shown = re.findall(r"^!\[[^\]]+\]\((.*)\)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert {page.parent / target for target in shown} == set((page.parent / "images" / page.stem).iterdir())
+    assert {page.parent / target for target in shown} == set((page.parent / "images" / page.stem).glob("*"))
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
