@@ -214,4 +214,4 @@ def _next_step(comparison: Comparison, output: Path | None) -> str:
     if comparison.is_identical:
         return f"Results in '{output}'."
     figure = "trajectory --metric relative_change" if comparison.over_time else "compare"
-    return f"Results in '{output}'. Next: spectra plot {output} {figure}"
+    return f"Results in '{output}'. Next: spectra plot {output} {figure}; spectra report {output} --open"

@@ -201,7 +201,7 @@ def test_output_holds_the_comparison_and_figures_can_be_made_of_it(run, base, pl
 
     folder = tmp_path / "out"
     code, out, err = run(base, planted, "--output", folder)
-    assert (code, err) == (0, f"Results in '{folder}'. Next: spectra plot {folder} compare\n")
+    assert (code, err) == (0, f"Results in '{folder}'. Next: spectra plot {folder} compare; spectra report {folder} --open\n")
     assert {path.name for path in folder.iterdir()} == {"comparison.json", "comparison.csv", "changes.safetensors"}
     assert (folder / "comparison.csv").read_text() == run(base, planted, "--csv")[1]
     assert run(base, planted, "-o", folder)[1] == out
@@ -216,7 +216,7 @@ def test_a_run_is_drawn_as_trajectories(run, models, tmp_path, capsys):
 
     folder = tmp_path / "out"
     err = run("--over-time", models / "run", "-o", folder)[2]
-    assert err.endswith(f"spectra plot {folder} trajectory --metric relative_change\n")
+    assert err.endswith(f"spectra plot {folder} trajectory --metric relative_change; spectra report {folder} --open\n")
     for options in ([], ["--metric", "relative_change", "--wide"]):
         assert main(["plot", str(folder), "trajectory", "--format", "png", *options]) == 0
     assert {path.name for path in (folder / "figures").iterdir()} == {"trajectory-alpha.png", "trajectory-relative_change.png"}

@@ -78,7 +78,7 @@ def verdict_of(row: MatrixComparison) -> Verdict:
         return Verdict("none", "unchanged", "Every number is equal to the base's.")
     words = row.verdict or row.status.replace("_", " ")
     if row.is_changed and not row.findings:  # how far, a column says
-        return Verdict("plain", "changed", f"{row.verdict[:1].upper()}{row.verdict[1:]}.")
+        return Verdict("plain", "changed", row.notes)
     if not row.is_changed:
         return Verdict("none", words, row.notes)
     if Finding.ROUNDING in row.findings:
