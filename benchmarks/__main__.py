@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import (
+    comparison,
     dcs_step,
     diagnostics_overhead,
     distill_throughput,
@@ -33,6 +34,7 @@ NAMES = (
     "fit",
     "limit",
     "whole",
+    "compare",
     "toolbox",
     "fisher",
     "dropout",
@@ -92,6 +94,8 @@ def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | No
             lines += limit_lines
         if "whole" in names:
             rows += whole_model.run(repeats, Path(folder))
+        if "compare" in names:
+            rows += comparison.run(repeats)
         if "toolbox" in names:
             rows += toolbox.run(repeats)
         if "fisher" in names:
