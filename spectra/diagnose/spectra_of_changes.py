@@ -40,10 +40,10 @@ def _resolved(job: WeightMatrices, found: Spectrum | Exception, grams: KeptGrams
         return found
     shape = (job.num_rows, job.num_cols)
     try:
-        bases = [SingularBasis(read, shape, gram=grams.of(job, shape)) for read in job.readers()]
-        if len(bases) == 1:
-            return deflated_spectrum(bases[0], found.eigenvalues)
-        return pool([_of_one(basis) for basis in bases], max(shape))
+        if job.num_matrices == 1:
+            basis = SingularBasis(next(job.readers()), shape, gram=grams.of(job, shape))
+            return deflated_spectrum(basis, found.eigenvalues)
+        return pool([_of_one(SingularBasis(read, shape)) for read in job.readers()], max(shape))  # one after the other
     except MATRIX_ERRORS as error:
         return error
 

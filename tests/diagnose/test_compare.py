@@ -248,6 +248,24 @@ def test_experts_have_rows_as_in_an_analysis(moe):
             comparison.directions(row.matrix_name)
 
 
+@pytest.mark.parametrize("moe", ["per_expert", "pool"])
+def test_merged_low_rank_changes_of_experts_have_the_spectrum_of_an_analysis(moe):
+    before, after = mixtral(), mixtral()
+    with torch.no_grad():
+        weight = after.model.layers[0].mlp.experts.down_proj
+        weight += torch.from_numpy(
+            np.stack([noise(w.shape[0], 2, n) @ noise(2, w.shape[1], n + 9) for n, w in enumerate(weight)])
+        )
+    comparison = spectra.compare(before, after, moe=moe)
+    exact = spectra.analyze(after, base=before, moe=moe)
+    changed = [row for row in comparison.rows if row.is_changed]
+    assert len(changed) == (len(weight) if moe == "per_expert" else 1)
+    for row in changed:
+        found = comparison.eigenvalues_of_change(row.matrix_name)
+        np.testing.assert_allclose(found, exact.eigenvalues(row.matrix_name), rtol=1e-6)
+        assert row.change_rank == 2 * len(weight) // len(changed)
+
+
 def test_a_head_that_is_untied_later_has_a_row():
     tied = torch.from_numpy(heavy_tailed(40, 20))
     before = {"embed_tokens.weight": tied, "lm_head.weight": tied}
