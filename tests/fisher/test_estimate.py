@@ -41,6 +41,9 @@ from tests.fisher.models import (
 BAR = 1e-6
 # The same in float64, relative to each tensor; 1e-15 is seen.
 EXACT = 1e-10
+# Llama's norms and rotary embeddings are computed in float32 whatever the model's dtype, and a batch need not round as its rows
+# do: 2e-7 is seen on some processors, 1e-15 on others.
+EXACT_OF_LLAMA = 2e-6
 
 
 def as_dtype(batch, dtype):
@@ -62,7 +65,7 @@ def test_in_float64_every_single_tensor_is_right(name):
     model = case.model.double()
     rows = gradients(model, [as_dtype(one, torch.float64) for one in case.samples], lambda *both: token_losses(*both).mean())
     estimate = fisher(model, [as_dtype(one, torch.float64) for one in case.batches(3)])
-    assert worst_tensor_error(estimate.values, fisher_of(rows)) < EXACT
+    assert worst_tensor_error(estimate.values, fisher_of(rows)) < (EXACT_OF_LLAMA if "llama" in name else EXACT)
 
 
 @pytest.mark.parametrize("name", ["bert, sdpa", "gpt2, eager", "llama, untied, sdpa", "t5, tied", "vit, sdpa"])

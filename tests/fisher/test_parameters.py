@@ -124,7 +124,8 @@ def test_a_frozen_weight_behind_an_adapter_is_measured_by_name():
     plain = CASES["bert, sdpa"]()
     plain.model.load_state_dict(original)
     expected = fisher(plain.model, plain.batches(3)).values["bert.encoder.layer.1.attention.self.query.weight"]
-    assert error({name: estimate.values[name]}, {name: expected}) < 1e-6  # float32; the adapter adds zero
+    # The adapter adds zero, in float32 and another order of sums.
+    assert error({name: estimate.values[name]}, {name: expected}) < 5e-6
 
 
 def test_frozen_parameters_are_measured_as_if_they_were_not():
