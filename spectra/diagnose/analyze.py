@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import numpy as np
 
 from spectra._version import __version__
+from spectra.diagnose.assembly import Diagnosed, report_of
 from spectra.diagnose.engines import local
 from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.plan import model_info, plan_analysis
 from spectra.diagnose.profiles import resolve_settings
-from spectra.diagnose.summary import summarize, summarize_experts
 from spectra.errors import InputError
 from spectra.esd.accelerator import CPU, check_device
-from spectra.esd.eigenvalues import FloatArray
 from spectra.matrices import WeightMatrices
-from spectra.results.records import FAILURES, LayerDiagnostics
 from spectra.results.report import Report
 from spectra.results.settings import SettingsChanges
 from spectra.results.store import Run, run_header
@@ -140,7 +138,7 @@ def analyze(
     if run is not None and run.complete is not None:
         return run.complete
 
-    done: dict[str, tuple[LayerDiagnostics, FloatArray | None]] = dict(run.finished) if run else {}
+    done: dict[str, Diagnosed] = dict(run.finished) if run else {}
     waiting = [job for job in plan.jobs if job.matrix_name not in done]
     total = max(plan.flops, 1.0)
     share = 1.0 - sum(job.flops for job in waiting) / total
@@ -157,18 +155,7 @@ def analyze(
                     share += job.flops / total
                     if progress:
                         progress(Progress(job.layer_name, len(done), len(plan.jobs), min(share, 1.0)))
-        layers = tuple(done[job.matrix_name][0] for job in plan.jobs)
-        spectra = {job.matrix_name: values for job in plan.jobs if (values := done[job.matrix_name][1]) is not None}
-        report = Report(
-            model=info,
-            layers=tuple(layer for layer in layers if plan.settings.moe != "summary" or _stays(layer)),
-            experts=summarize_experts(layers),
-            skipped=plan.skipped,
-            summary=summarize(layers, plan.skipped),
-            settings=plan.settings,
-            environment=environment_of(started, time.perf_counter() - clock, num_workers, where),
-            spectra=spectra,
-        )
+        report = report_of(plan, info, done, environment_of(started, time.perf_counter() - clock, num_workers, where))
         if run:
             run.finish(report)
     finally:
@@ -214,11 +201,6 @@ def resolve_workers(workers: int | Literal["auto"]) -> int:
     if not isinstance(workers, int) or workers < 1:
         raise InputError(f"workers: expected 'auto' or a number of at least 1, got {workers!r}.")
     return workers
-
-
-def _stays(layer: LayerDiagnostics) -> bool:
-    """Keep what is no expert, and experts that failed: a summary does not name them."""
-    return layer.expert is None or layer.status in FAILURES
 
 
 def _cost(batch: Sequence[WeightMatrices]) -> float:
