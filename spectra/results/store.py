@@ -67,6 +67,8 @@ def load(folder: str | os.PathLike[str]) -> Report:
 def _loaded(path: Path) -> tuple[Report, int]:
     """Read a result folder, and tell which schema version it was written in."""
     file = path / REPORT
+    if not path.exists():
+        raise ResultsError(f"there is no folder '{path}'. Give one with a result, such as: spectra analyze MODEL --output DIR")
     if not file.is_file():
         if (path / PROGRESS).is_file():
             raise ResultsError(f"'{path}' holds an unfinished run. Run the same 'spectra analyze' command again to finish it.")

@@ -164,17 +164,22 @@ def test_a_report_without_fits_has_nothing_to_draw(refused, tmp_path, figure):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda path: None,
         lambda path: path.mkdir(),
         lambda path: path.write_text("no folder"),
         lambda path: save_file(small_weights(), path),
     ],
-    ids=["missing", "empty", "text", "weights"],
+    ids=["empty", "text", "weights"],
 )
 def test_what_is_no_report_is_one_line_with_the_command_that_makes_one(refused, tmp_path, make):
     make(tmp_path / "other")
     assert refused(tmp_path / "other", "esd") == (
         f"'{tmp_path / 'other'}' is no result folder: it has no report.json. Make one: spectra analyze MODEL --output DIR"
+    )
+
+
+def test_a_folder_that_is_not_there_is_one_line(refused, tmp_path):
+    assert refused(tmp_path / "other", "esd") == (
+        f"there is no folder '{tmp_path / 'other'}'. Give one with a result, such as: spectra analyze MODEL --output DIR"
     )
 
 

@@ -54,8 +54,8 @@ def test_all_rows_that_cannot_be_read_are_told_at_once(folder):
     with pytest.raises(ResultsError) as caught:
         load_model_errors(table)
     assert str(caught.value) == (
-        f"'{table}', line 2: test_error 'few' is no number.; line 4: '{folder / 'none'}' is no result folder: it has no "
-        "report.json. Make one: spectra analyze MODEL --output DIR; line 5: test_error 'nan' is no number.; "
+        f"'{table}', line 2: test_error 'few' is no number.; line 4: there is no folder '{folder / 'none'}'. "
+        "Give one with a result, such as: spectra analyze MODEL --output DIR; line 5: test_error 'nan' is no number.; "
         "line 6: no report is named.; line 8: test_error '' is no number."
     )
 

@@ -21,6 +21,7 @@ _SYMBOLS = {
     "P": ("cross", "✚"),
     "X": ("x", "✖"),
 }
+_WHOLE_BY_ITSELF = 10  # on an axis of this length plotly chooses whole numbers; on a shorter one halves, too
 _ALPHA = {r"$\alpha$": "α", r"$\sum F\,\theta^2$": "Σ F θ²"}
 
 
@@ -202,4 +203,6 @@ def depth_axis(placed: Sequence[Place], label: str) -> dict[str, Any]:
     ticks = depth_ticks(placed)
     if ticks:
         axis |= {"tickvals": list(ticks), "ticktext": [plain_text(text) for text in ticks.values()]}
+    elif max(depths) - min(depths) < _WHOLE_BY_ITSELF:
+        axis["dtick"] = 1
     return axis

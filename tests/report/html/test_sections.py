@@ -29,6 +29,11 @@ def test_alpha_by_depth_draws_every_fitted_layer_once_and_leads_to_its_row():
     assert drawn == pytest.approx({i: layer.alpha for i, layer in enumerate(content.report.layers)}, rel=1e-5)
 
 
+def test_a_short_axis_of_blocks_has_whole_numbers():
+    [chart] = depth.section(content_of()).charts
+    assert chart.layout["xaxis"]["dtick"] == 1
+
+
 def test_doubtful_fits_are_hollow_in_the_chart_and_in_parentheses_in_the_table():
     content = content_of()
     doubtful = [layer.matrix_name for layer in content.report.layers if layer.fit_quality == "poor"]
