@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import os
 import platform
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
 from spectra._version import __version__
-from spectra.diagnose.assembly import Diagnosed, report_of
+from spectra.diagnose.assembly import Diagnosed
 from spectra.diagnose.engines import local
 from spectra.diagnose.layer import batches, diagnose_layers
-from spectra.diagnose.plan import model_info, plan_analysis
+from spectra.diagnose.model_run import ModelRun
 from spectra.diagnose.profiles import resolve_settings
 from spectra.errors import InputError
 from spectra.esd.accelerator import CPU, check_device
 from spectra.matrices import WeightMatrices
 from spectra.results.report import Report
 from spectra.results.settings import SettingsChanges
-from spectra.results.store import Run, run_header
-from spectra.sources import open_source
 
 if TYPE_CHECKING:
     from spectra.sources.open import Model
@@ -130,38 +127,59 @@ def analyze(
     resolved = resolve_settings(profile, **settings)
     where = resolve_device(device, model)
     num_workers = 1 if where != CPU and workers == "auto" else resolve_workers(workers)
-    started, clock = datetime.now(UTC), time.perf_counter()
-    source = open_source(model, base=base, lora=resolved.lora)
-    plan = plan_analysis(source, resolved)
-    info = model_info(source, plan, revision=output is not None)
-    run = Run(output, run_header(info, plan.settings, version=__version__), force=force) if output is not None else None
-    if run is not None and run.complete is not None:
-        return run.complete
-
-    done: dict[str, Diagnosed] = dict(run.finished) if run else {}
-    waiting = [job for job in plan.jobs if job.matrix_name not in done]
-    total = max(plan.flops, 1.0)
-    share = 1.0 - sum(job.flops for job in waiting) / total
-    try:
-        if progress:
-            progress(Progress("", len(done), len(plan.jobs), share))
-        diagnose = partial(diagnose_layers, settings=plan.settings, device=where)
-        with closing(local.run(diagnose, batches(waiting), cost=_cost, workers=num_workers)) as finished:
-            for batch, results in finished:
-                for job, (row, values) in zip(batch, results, strict=True):
-                    done[job.matrix_name] = (row, values)
-                    if run:
-                        run.add(row, values)
-                    share += job.flops / total
-                    if progress:
-                        progress(Progress(job.layer_name, len(done), len(plan.jobs), min(share, 1.0)))
-        report = report_of(plan, info, done, environment_of(started, time.perf_counter() - clock, num_workers, where))
-        if run:
-            run.finish(report)
-    finally:
-        if run:
-            run.close()
+    run = ModelRun(model, resolved, base=base, output=output, force=force)
+    with closing(run):
+        if run.complete is not None:
+            return run.complete
+        (report,) = [report for _, report in work_through([run], workers=num_workers, device=where, progress=progress)]
     return report
+
+
+def work_through(
+    runs: Sequence[ModelRun], *, workers: int, device: str, progress: Callable[[Progress], None] | None = None
+) -> Generator[tuple[ModelRun, Report], None, None]:
+    """Analyse what is left of models.
+
+    Args:
+        runs: The models; they are begun in this order.
+        workers: Worker threads.
+        device: Where spectra are computed.
+        progress: Called after each layer.
+
+    Yields:
+        Each model with its report, as soon as that is written.
+    """
+    total = max(sum(run.plan.flops for run in runs), 1.0)
+    waiting = {id(run): len(run.waiting) for run in runs}
+    num_layers = sum(len(run.plan.jobs) for run in runs)
+    num_done = num_layers - sum(waiting.values())
+    share = 1.0 - sum(_cost(run.waiting) for run in runs) / total
+    if progress:
+        progress(Progress("", num_done, num_layers, share))
+    with closing(_worked(runs, workers, device)) as finished:
+        for run, batch, results in finished:
+            run.add(batch, results)
+            for job in batch:
+                num_done += 1
+                share += job.flops / total
+                if progress:
+                    progress(Progress(job.layer_name, num_done, num_layers, min(share, 1.0)))
+            waiting[id(run)] -= len(batch)
+            if not waiting[id(run)]:
+                yield run, run.finish(environment_of(run.started, run.seconds, workers, device))
+
+
+def _worked(
+    runs: Sequence[ModelRun], workers: int, device: str
+) -> Generator[tuple[ModelRun, Sequence[WeightMatrices], Sequence[Diagnosed]], None, None]:
+    for run in runs:
+        run.begin()
+        diagnose = partial(diagnose_layers, settings=run.plan.settings, device=device)
+        if not (work := batches(run.waiting)):  # all layers of an interrupted run were done
+            yield run, [], []
+        with closing(local.run(diagnose, work, cost=_cost, workers=workers)) as finished:
+            for batch, results in finished:
+                yield run, batch, results
 
 
 def resolve_device(device: str, model: Model) -> str:
