@@ -95,7 +95,7 @@ for words, pair, head in (
 # %%
 for name, table in tables.items():
     change = f"stable rank {table['change_stable_rank'].median():.1f}, top 8 directions {table['energy_8'].median():.0%}"
-    turned = f"overlap {table['overlap_left'].median():.4f} (medians), {table['num_intruders'].sum():.0f} intruders"
+    turned = f"overlap {table['overlap_left'].median():.4f} (medians), intruders: {table['num_intruders'].sum():.0f}"
     print(f"{name}: {change}, {turned}")
 # Seen from the tuned model, so that layers have the same names in both: a change backwards has the same spectrum.
 shifts = {"fine-tuning": spectra.base_shift(TUNED, BASE), "random step": spectra.base_shift(TUNED, elsewhere)}

@@ -15,6 +15,7 @@ from statistics import fmean
 
 from spectra import load_dropout_plan
 from spectra.recipes import recipe_path
+from spectra.report import figures
 from spectra.report.run_figures import draw_run
 from spectra.results.run_record import load_run
 from spectra.results.run_spectra import load_run_spectra
@@ -103,7 +104,9 @@ for unit in first.scales:
 # whether that is the right Fisher is a fair question to the method.
 
 # %%
-print(load_dropout_plan(folder / "dropout-plan.yaml"))
+plan = load_dropout_plan(folder / "dropout-plan.yaml")
+print(plan)
+print(*figures.write(figures.plan(plan, wide=True), FOLDER / "figures", "dropout-plan", ["png"]))
 
 # %% [markdown]
 # And the spectra at both ends. If the two medians are nearly equal, as after few steps, `alpha` tells of the pretrained
@@ -117,7 +120,9 @@ for one in load_run_spectra(folder):
 # ## The rest of the run folder
 #
 # `summary.md` is the page to read first: what ran, results, figures, what diagnostics cost. `recipe.yaml` runs it again.
+# One of the figures is the loss of the training data:
 
 # %%
 print(*sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith(".")), sep="  ")
 print(*sorted(path.name for path in (folder / "figures").glob("*.png")), sep="  ")
+print(folder / "figures" / "losses.png")

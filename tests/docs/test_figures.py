@@ -10,7 +10,7 @@ import pytest
 from spectra.cli.main import main
 from spectra.cli.plot_figures import FIGURES
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "figures.md").read_text(encoding="utf-8")
 
 
