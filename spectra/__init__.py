@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spectra.diagnose.base_shift import base_shift
     from spectra.diagnose.compare import compare
     from spectra.diagnose.distances import DistanceReport, distances
+    from spectra.diagnose.merge import merge
     from spectra.errors import (
         InputError,
         MissingPackageError,
@@ -65,6 +66,7 @@ __all__ = [
     "load_comparison",
     "distances",
     "load",
+    "merge",
     "training",
     "transform",
     # one spectrum
@@ -139,6 +141,7 @@ _HOME = {
     "MatrixComparison": "spectra.results.comparison",
     "distances": "spectra.diagnose.distances",
     "load": "spectra.results.store",
+    "merge": "spectra.diagnose.merge",
     "bootstrap_alpha": "spectra.esd.bootstrap",
     "compare_alternatives": "spectra.esd.alternatives",
     "eigenvalues": "spectra.esd.eigenvalues",

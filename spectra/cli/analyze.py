@@ -25,6 +25,7 @@ Examples:
   spectra analyze ./my-model --output attention --include '*.self_attn.*'
   spectra analyze ./fine-tuned --base ./original
   spectra analyze ./adapter --base ./original --lora merged
+  spectra analyze ./big-model --output report --shard 0/8
   spectra analyze demo --json > report.json"""
 
 
@@ -33,6 +34,11 @@ Examples:
 @click.option("--base", metavar="MODEL", help="Analyse the difference to this model; for an adapter: its base model.")
 @click.option("--dry-run", is_flag=True, help="List what would be analysed, its cost and memory; read no weights.")
 @with_run_flags
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Analyse the I-th of N parts, from 0, for 'spectra merge'; auto: as torchrun, mpirun, srun or Slurm's array says.",
+)
 @click.option("--report", "with_page", is_flag=True, help="Write report.html into DIR, too: the page of 'spectra report'.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV, all columns.")
@@ -51,6 +57,7 @@ def analyze(
     workers: str,
     output: Path | None,
     force: bool,
+    shard: str | None,
     with_page: bool,
     as_json: bool,
     as_csv: bool,
@@ -66,12 +73,17 @@ def analyze(
     """
     check_forms(as_json=as_json, as_csv=as_csv, dry_run=dry_run)
     if with_page:
-        _check_page(output, dry_run=dry_run)
+        _check_page(output, shard, dry_run=dry_run)
     num_workers = number_of_workers(workers)
+    if shard is not None:
+        from spectra.diagnose.shard_of_process import resolve_shard
+
+        shard = str(resolve_shard(shard, has_output=dry_run or output is not None))
     if dry_run:
         from spectra.cli.dry_run import dry_run as show
 
-        return show(model, profile, settings, base=base, device=device, workers=num_workers, as_json=as_json, no_color=no_color)
+        where = {"base": base, "shard": shard, "device": device, "workers": num_workers}
+        return show(model, profile, settings, **where, as_json=as_json, no_color=no_color)
 
     from spectra.diagnose.analyze import analyze as run
 
@@ -84,6 +96,7 @@ def analyze(
                 device=device,
                 workers=num_workers,
                 output=output,
+                shard=shard,
                 force=force,
                 progress=progress,
                 **cast("SettingsChanges", settings),
@@ -98,12 +111,16 @@ def analyze(
 
         print(f"Page in '{write_page(output)}'.", file=sys.stderr)
     if not quiet:
-        print(_next_step(output, as_data=as_json or as_csv, with_page=with_page), file=sys.stderr, end="")
+        print(_next_step(output, shard, as_data=as_json or as_csv, with_page=with_page), file=sys.stderr, end="")
     return 1 if report.summary.num_failed else 0
 
 
-def _check_page(output: Path | None, *, dry_run: bool) -> None:
+def _check_page(output: Path | None, shard: str | None, *, dry_run: bool) -> None:
     """Refuse a page that could not be written before the analysis, not after it."""
+    if shard is not None:
+        raise InputError(
+            "--report writes a page about the whole model, and a shard is a part. Merge first, then: spectra report DIR"
+        )
     if output is None or dry_run:
         raise InputError("--report writes a page into the result folder: give one with --output DIR, without --dry-run.")
     from spectra.report.html.page import check_packages
@@ -140,7 +157,9 @@ def _print(report: Report, *, as_json: bool, as_csv: bool, rows: int, no_color: 
         out.print("\n" + conclusion(report.summary), markup=False)
 
 
-def _next_step(output: Path | None, *, as_data: bool, with_page: bool) -> str:
+def _next_step(output: Path | None, shard: str | None, *, as_data: bool, with_page: bool) -> str:
+    if shard is not None:
+        return f"Shard {shard} is in '{output}'. When all are there: spectra merge {output}\n"
     if as_data:
         return ""
     if output is None:

@@ -22,6 +22,7 @@ def dry_run(
     settings: dict[str, Any],
     *,
     base: str | None,
+    shard: str | None,
     device: str,
     workers: Any,
     as_json: bool,
@@ -34,6 +35,7 @@ def dry_run(
         profile: Name of a profile.
         settings: Changes to it, as ``spectra.analyze`` takes them.
         base: Base model, or ``None``.
+        shard: Which part, or ``None`` for all layers.
         device: Checked, and not used.
         workers: Number of workers, or ``"auto"``.
         as_json: Print JSON.
@@ -45,6 +47,8 @@ def dry_run(
     from spectra.diagnose.analyze import resolve_device, resolve_workers
     from spectra.diagnose.plan import plan_analysis
     from spectra.diagnose.profiles import resolve_settings
+    from spectra.diagnose.shards import part_of
+    from spectra.results.shards import Shard
     from spectra.sources import open_source
 
     resolve_device(device, model)
@@ -52,6 +56,7 @@ def dry_run(
     resolved = resolve_settings(profile, **cast("SettingsChanges", settings))
     source = open_source(model, base=base, lora=resolved.lora)
     plan = plan_analysis(source, resolved)
+    plan = plan if shard is None else part_of(plan, Shard.parse(shard))
     if as_json:
         print(json.dumps(_as_dict(plan, num_workers), indent=1))
     else:

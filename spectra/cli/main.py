@@ -22,6 +22,7 @@ from spectra.cli.compare import compare
 from spectra.cli.distill import distill
 from spectra.cli.finetune import finetune
 from spectra.cli.fisher import fisher
+from spectra.cli.merge import merge
 from spectra.cli.plan import plan
 from spectra.cli.plot import plot
 from spectra.cli.prune import prune
@@ -62,6 +63,7 @@ app.add_command(compare)
 app.add_command(distill)
 app.add_command(finetune)
 app.add_command(fisher)
+app.add_command(merge)
 app.add_command(plan)
 app.add_command(plot)
 app.add_command(prune)

@@ -19,6 +19,7 @@ from spectra.diagnose.engines import local
 from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.model_run import ModelRun
 from spectra.diagnose.profiles import resolve_settings
+from spectra.diagnose.shard_of_process import resolve_shard
 from spectra.errors import InputError
 from spectra.esd.accelerator import CPU, check_device
 from spectra.matrices import WeightMatrices
@@ -54,6 +55,7 @@ def analyze(
     device: str = "auto",
     workers: int | Literal["auto"] = "auto",
     output: str | os.PathLike[str] | None = None,
+    shard: str | None = None,
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
     **settings: Unpack[SettingsChanges],
@@ -70,6 +72,8 @@ def analyze(
         workers: Worker threads. Default: the cores this process may use; on a GPU one. Numbers do not depend on it.
         output: Result folder. Layers are kept there as they are finished; the same call continues an interrupted run and
             returns a finished one.
+        shard: Analyse one part of the layers, for :func:`spectra.merge`: ``"i/n"``, the i-th of n from 0, or ``"auto"``, which
+            asks the launcher: see :mod:`spectra.diagnose.shard_of_process`. Needs ``output``, the same folder for all shards.
         force: Write into ``output`` whatever it holds; its other files are left alone.
         progress: Called after each layer.
         **settings: Any of the following; ``None`` or nothing keeps the profile's value, which for ``"default"`` is named.
@@ -111,7 +115,7 @@ def analyze(
             the order of layers or on filters.
 
     Returns:
-        The report. A layer that could not be analysed is a row whose ``status`` says why.
+        The report; of a shard with its layers only. A layer that could not be analysed is a row whose ``status`` says why.
 
     Raises:
         SourceError: The model cannot be read, or has no weight to analyse.
@@ -125,9 +129,10 @@ def analyze(
         (100, 33.84)
     """
     resolved = resolve_settings(profile, **settings)
+    part = resolve_shard(shard, has_output=output is not None)
     where = resolve_device(device, model)
     num_workers = 1 if where != CPU and workers == "auto" else resolve_workers(workers)
-    run = ModelRun(model, resolved, base=base, output=output, force=force)
+    run = ModelRun(model, resolved, base=base, output=output, shard=part, force=force)
     with closing(run):
         if run.complete is not None:
             return run.complete

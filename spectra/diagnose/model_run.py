@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from spectra._version import __version__
 from spectra.diagnose.assembly import Diagnosed, report_of
 from spectra.diagnose.plan import model_info, plan_analysis
+from spectra.diagnose.shards import begin_shard
 from spectra.matrices import WeightMatrices
 from spectra.results.report import Report
 from spectra.results.settings import AnalysisSettings
+from spectra.results.shards import Shard
 from spectra.results.store import Run, run_header
 from spectra.sources import open_source
 
@@ -29,6 +31,7 @@ class ModelRun:
         settings: Resolved settings.
         base: Likewise.
         output: Result folder; ``None``: the report is returned only.
+        shard: Which part of the model; needs ``output``. ``None``: all of it.
         force: Write into the folder whatever it holds.
 
     Attributes:
@@ -53,6 +56,7 @@ class ModelRun:
         *,
         base: Model | None = None,
         output: str | os.PathLike[str] | None = None,
+        shard: Shard | None = None,
         force: bool = False,
     ) -> None:
         self.model, self.base = model, base
@@ -61,7 +65,12 @@ class ModelRun:
         self.plan = plan_analysis(source, settings)
         self.info = model_info(source, self.plan, revision=output is not None)
         header = run_header(self.info, self.plan.settings, version=__version__)
-        self._folder = Run(output, header, force=force) if output is not None else None
+        self._folder: Run | None = None
+        if output is not None and shard is not None:
+            begun = begin_shard(output, shard, self.plan, self.info, header, force=force)
+            self._folder, self.plan, self.info = begun.run, begun.plan, begun.model
+        elif output is not None:
+            self._folder = Run(output, header, force=force)
         self.complete = self._folder.complete if self._folder else None
         self.done: dict[str, Diagnosed] = dict(self._folder.finished) if self._folder else {}
 

@@ -32,11 +32,13 @@ class AnalysisPlan:
         jobs: In model order.
         skipped: Every other tensor of two or more dimensions, in model order, with its reason.
         settings: With what depends on the model filled in: the window of ``farms``.
+        is_part: Only some of the weights: those of a shard.
     """
 
     jobs: tuple[WeightMatrices, ...]
     skipped: tuple[SkippedTensor, ...]
     settings: AnalysisSettings
+    is_part: bool = False
 
     @property
     def flops(self) -> float:

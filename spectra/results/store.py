@@ -11,7 +11,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import ItemsView, Iterator, Mapping
+from collections.abc import Collection, ItemsView, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ from spectra.results.writing import (
     write_whole,
 )
 
-PROGRESS = "progress.jsonl"
+PROGRESS, SHARDS = "progress.jsonl", "shards"
 _READABLE_VERSIONS = (1, SCHEMA_VERSION)  # version 2 added columns and settings; what version 1 lacks has its default
 
 
@@ -70,6 +70,8 @@ def _loaded(path: Path) -> tuple[Report, int]:
     if not path.exists():
         raise ResultsError(f"there is no folder '{path}'. Give one with a result, such as: spectra analyze MODEL --output DIR")
     if not file.is_file():
+        if (path / SHARDS).is_dir():
+            raise ResultsError(f"'{path}' holds shards that are not merged yet. Merge them: spectra merge '{path}'")
         if (path / PROGRESS).is_file():
             raise ResultsError(f"'{path}' holds an unfinished run. Run the same 'spectra analyze' command again to finish it.")
         raise ResultsError(f"'{path}' is no result folder: it has no {REPORT}. Make one: spectra analyze MODEL --output DIR")
@@ -142,15 +144,24 @@ class Run:
         folder: Where results go.
         header: What identifies the run: model and settings. A folder with another header is not continued.
         force: Start over in a folder that holds another run or report of Spectra's, or other files (which are left alone).
+        among: Names of files of others that may be there.
 
     Attributes:
         finished: Rows of an interrupted run of the same header, by matrix name, with their spectra.
         complete: The report, if the folder already holds the finished result of this header.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], header: Mapping[str, Any], *, force: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        header: Mapping[str, Any],
+        *,
+        force: bool = False,
+        among: Collection[str] = (),
+    ) -> None:
         self.folder = Path(folder).expanduser()
         self._header = json.loads(json.dumps(header))
+        self._among = frozenset(among)
         self.finished: dict[str, tuple[LayerDiagnostics, NDArray[np.float64] | None]] = {}
         self.complete: Report | None = None
         if not force:
@@ -197,15 +208,14 @@ class Run:
         self._progress.close()
 
     def _look_around(self) -> None:
-        names = names_in(self.folder)
+        names = names_in(self.folder) - self._among
         if PROGRESS in names:
             self._resume()
         elif REPORT in names:
             report, version = _loaded(self.folder)
-            difference = _difference(_header_of(report, version), self._header)
-            if difference:
+            if reason := difference(_header_of(report, version), self._header):
                 raise ResultsError(
-                    f"'{self.folder}' holds the result of another analysis ({difference}). "
+                    f"'{self.folder}' holds the result of another analysis ({reason}). "
                     "Choose another folder, or replace it with --force."
                 )
             if any(layer.status == LayerStatus.UNREADABLE for layer in report.layers):
@@ -223,10 +233,9 @@ class Run:
                 f"'{self.folder}' holds a file '{PROGRESS}' that is not Spectra's. Choose another folder, or overwrite it with "
                 "--force."
             )
-        difference = _difference(header, self._header)
-        if difference:
+        if reason := difference(header, self._header):
             raise ResultsError(
-                f"'{self.folder}' holds an unfinished run of another analysis ({difference}). Run that command again, "
+                f"'{self.folder}' holds an unfinished run of another analysis ({reason}). Run that command again, "
                 "choose another folder, or start over with --force."
             )
         for line in lines[1:]:
@@ -277,6 +286,21 @@ def run_header(model: ModelInfo, settings: AnalysisSettings, *, version: str) ->
     }
 
 
+def header_of_result(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what identifies the analysis whose result a folder holds.
+
+    Args:
+        folder: A finished result.
+
+    Returns:
+        Its header, as :func:`run_header` made it.
+
+    Raises:
+        ResultsError: Not a result folder, an unfinished or damaged one, or of another schema version.
+    """
+    return _header_of(*_loaded(Path(folder).expanduser()))
+
+
 def _report_from_dict(content: dict[str, Any], spectra: Mapping[str, NDArray[np.float64]]) -> Report:
     settings: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content["settings"].items()
@@ -318,8 +342,16 @@ def _header_of(report: Report, schema_version: int) -> dict[str, Any]:
     return header | {"schema_version": schema_version}
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in words how two run headers differ; empty if they do not."""
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in words how two analyses differ.
+
+    Args:
+        old: Header of the one that is there, as :func:`run_header` made it.
+        new: Header of the other.
+
+    Returns:
+        The first difference; empty if there is none.
+    """
     if old.get("schema_version") != new.get("schema_version"):  # it lacks columns
         return f"schema version {old.get('schema_version')} there, {new.get('schema_version')} now"
     before, after = old.get("settings", {}), new.get("settings", {})
