@@ -60,6 +60,7 @@ def versions() -> str:
         sample_history,
         scale_log,
         selection_report,
+        shards,
         surface,
         sweep_record,
         sweep_summary,
@@ -67,6 +68,7 @@ def versions() -> str:
 
     rows = [
         ("[a result folder](#a-result-folder)", records.SCHEMA_VERSION, "1, 2"),
+        ("[a shard](#shards), `shard.json`", shards.SHARD_SCHEMA_VERSION, ""),
         ("[a comparison](#a-comparison)", comparison.COMPARISON_SCHEMA_VERSION, ""),
         ("[a Fisher](#a-fisher-and-what-is-measured-with-it)", fisher_records.FISHER_SCHEMA_VERSION, ""),
         ("its spectrum", fisher_spectrum.SPECTRUM_SCHEMA_VERSION, ""),
@@ -105,6 +107,7 @@ RECORDS = {
     "metric": "results.records.MetricSummary",
     "expert": "results.records.ExpertSummary",
     "skipped": "results.records.SkippedTensor",
+    "shard": "results.shards.ShardRecord",
     "comparison": "results.comparison.Comparison",
     "compared": "results.matrix_comparison.MatrixComparison",
     "plan": "policies.plan_record.Plan",

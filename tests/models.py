@@ -27,6 +27,11 @@ def small_weights(blocks: int = 4) -> dict[str, np.ndarray]:
     return {"embed.weight": heavy_tailed(150, 40, seed=91), **middle, "head.weight": heavy_tailed(50, 40, seed=92)}
 
 
+def uneven_weights(layers: int = 6, seed: int = 0) -> dict[str, np.ndarray]:
+    """A state dict in which no two sides are equal, so that no weights are decomposed together."""
+    return {f"layers.{i}.fc.weight": heavy_tailed(60 + 4 * i, 20 + 3 * i, seed=seed + i) for i in range(layers)}
+
+
 def write_small(path: Path, **changes: np.ndarray) -> Path:
     """Write the small state dict as a safetensors file; keyword arguments replace or add tensors, dots as ``__``."""
     from safetensors.numpy import save_file

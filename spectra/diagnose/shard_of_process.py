@@ -95,7 +95,5 @@ def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment.get(name)
     if value is None or not (value.isascii() and value.isdecimal()):
         found = "is not set" if value is None else f"is '{value}', no number"
-        raise InputError(
-            f"shard 'auto': {name} {found}, though others like it are. Start with the launcher, or say --shard 0/8."
-        )
+        raise InputError(f"shard 'auto': {name} {found}, though its like are. Start with the launcher, or say --shard 0/8.")
     return int(value)

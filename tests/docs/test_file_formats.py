@@ -58,6 +58,12 @@ def test_a_run_under_way_has_the_lines_of_the_page(report, tmp_path):
     assert (list(header), list(line)) == (["header"], ["layer", "spectrum"])
 
 
+def test_a_shard_has_the_keys_of_the_page(tmp_path):
+    spectra.analyze({"a.weight": np.eye(20)}, output=tmp_path, shard="0/1")
+    content = json.loads((tmp_path / "shards" / "0-of-1" / "shard.json").read_text(encoding="utf-8"))
+    assert list(content) == ["schema_version", *table("shard")]
+
+
 def test_a_plan_has_the_keys_of_the_page(tmp_path):
     weights = {f"layers.{i}.up.weight": np.random.default_rng(i).standard_normal((64, 64)) for i in range(2)}
     spectra.plan(spectra.analyze(weights, xmin="median")).save(tmp_path / "plan.json")

@@ -12,8 +12,8 @@ import pytest
 from spectra.cli.main import app
 from tests.docs.blocks import PAGES, ROOT, blocks, commands
 
-# Of `hf download`, `lm_eval`, `accelerate launch` and click.
-FLAGS_OF_OTHERS = {"--local-dir", "--apply_chat_template", "--num_fewshot", "--multi_gpu", "--help"}
+# Of `hf download`, `lm_eval`, `accelerate launch`, `sbatch` and click.
+FLAGS_OF_OTHERS = {"--local-dir", "--apply_chat_template", "--num_fewshot", "--multi_gpu", "--array", "--dependency", "--help"}
 MADE = {"make_columns": "columns.md", "make_fisher_columns": "fisher-columns.md"}
 
 
