@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from spectra.diagnose.base_shift import base_shift
     from spectra.diagnose.compare import compare
     from spectra.diagnose.distances import DistanceReport, distances
+    from spectra.diagnose.fleet import analyze_fleet
     from spectra.diagnose.merge import merge
     from spectra.errors import (
+        EngineError,
         InputError,
         MissingPackageError,
         NonFiniteWeightsError,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from spectra.results.fisher_merge import merge_fishers
     from spectra.results.fisher_spectrum import FisherSpectrum, load_fisher_spectrum
     from spectra.results.fisher_store import load_fisher
+    from spectra.results.fleet import FleetReport, load_fleet
     from spectra.results.records import ExpertSummary, LayerDiagnostics, SkippedTensor
     from spectra.results.report import Report
     from spectra.results.sample_history import SampleHistory, load_sample_history
@@ -60,10 +63,12 @@ __all__ = [
     "__version__",
     # whole models
     "analyze",
+    "analyze_fleet",
     "base_shift",
     "load_base_shift",
     "compare",
     "load_comparison",
+    "load_fleet",
     "distances",
     "load",
     "merge",
@@ -109,6 +114,7 @@ __all__ = [
     "ExpertSummary",
     "Fisher",
     "FisherSpectrum",
+    "FleetReport",
     "KsPvalue",
     "LayerDiagnostics",
     "LossSurface",
@@ -127,12 +133,16 @@ __all__ = [
     "NonFiniteWeightsError",
     "ResultsError",
     "SourceError",
+    "EngineError",
     "SpectraError",
     "TooFewEigenvaluesError",
 ]
 
 _HOME = {
     "analyze": "spectra.diagnose.analyze",
+    "analyze_fleet": "spectra.diagnose.fleet",
+    "FleetReport": "spectra.results.fleet",
+    "load_fleet": "spectra.results.fleet",
     "base_shift": "spectra.diagnose.base_shift",
     "load_base_shift": "spectra.results.base_shift",
     "compare": "spectra.diagnose.compare",

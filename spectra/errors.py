@@ -47,6 +47,10 @@ class BackendError(SpectraError):
         self.completions: Mapping[int, Any] = completions or {}
 
 
+class EngineError(SpectraError):
+    """The machines that were to share the work cannot be reached, or lack what they need."""
+
+
 class SpectraWarning(UserWarning):
     """A result that can be used, but is doubtful; said once for a cause."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from spectra.cli.progress import work_bar
+from spectra.cli.progress import stdout_for_answers, work_bar
 from spectra.cli.run_flags import check_forms, number_of_workers, with_run_flags, with_speech_flags
 from spectra.cli.setting_flags import GroupedCommand, with_setting_flags
 from spectra.errors import InputError
@@ -24,13 +24,14 @@ Examples:
   spectra analyze ./my-model --output report --report
   spectra analyze ./my-model --output attention --include '*.self_attn.*'
   spectra analyze ./fine-tuned --base ./original
+  spectra analyze runs/*/checkpoint-* --output all-runs
   spectra analyze ./adapter --base ./original --lora merged
   spectra analyze ./big-model --output report --shard 0/8
   spectra analyze demo --json > report.json"""
 
 
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES)
-@click.argument("model")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--base", metavar="MODEL", help="Analyse the difference to this model; for an adapter: its base model.")
 @click.option("--dry-run", is_flag=True, help="List what would be analysed, its cost and memory; read no weights.")
 @with_run_flags
@@ -38,6 +39,12 @@ Examples:
     "--shard",
     metavar="I/N",
     help="Analyse the I-th of N parts, from 0, for 'spectra merge'; auto: as torchrun, mpirun, srun or Slurm's array says.",
+)
+@click.option(
+    "--engine", default="local", metavar="local|ray", show_default=True, help="Threads here, or the processes of a Ray cluster."
+)
+@click.option(
+    "--address", metavar="ADDR", help="Of the cluster: auto, HOST:PORT or ray://HOST:PORT.  [default: one of this machine]"
 )
 @click.option("--report", "with_page", is_flag=True, help="Write report.html into DIR, too: the page of 'spectra report'.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
@@ -48,13 +55,15 @@ Examples:
 @with_speech_flags
 @with_setting_flags
 def analyze(
-    model: str,
+    models: tuple[str, ...],
     *,
     base: str | None,
     profile: str,
     dry_run: bool,
     device: str,
     workers: str,
+    engine: str,
+    address: str | None,
     output: Path | None,
     force: bool,
     shard: str | None,
@@ -67,14 +76,24 @@ def analyze(
     debug: bool,
     **settings: Any,
 ) -> int:
-    """Fit the heavy tail of every weight matrix of a checkpoint.
+    """Fit the heavy tail of every weight matrix of a checkpoint, or of several.
 
-    MODEL is a checkpoint folder or file, an adapter folder, a hub id, or 'demo'.
+    MODEL is a checkpoint folder or file, an adapter folder, a hub id, or 'demo'. Of several, each gets a result folder of its
+    own in DIR; --csv then prints the layers of all in one table, and --json a summary of each.
     """
     check_forms(as_json=as_json, as_csv=as_csv, dry_run=dry_run)
     if with_page:
         _check_page(output, shard, dry_run=dry_run)
     num_workers = number_of_workers(workers)
+    if len(models) > 1 and not dry_run:
+        if shard is not None:
+            raise InputError(f"--shard divides one model, and there are {len(models)}. Give each machine some of the models.")
+        from spectra.cli.fleet import FleetAnswer, analyze_several
+
+        answer = FleetAnswer(as_json, as_csv, with_page, quiet, no_color)
+        where: dict[str, Any] = {"device": device, "workers": num_workers, "engine": engine, "address": address}
+        return analyze_several(models, output, answer, base=base, profile=profile, force=force, **where, **settings)
+    model = _only(models)
     if shard is not None:
         from spectra.diagnose.shard_of_process import resolve_shard
 
@@ -88,13 +107,15 @@ def analyze(
     from spectra.diagnose.analyze import analyze as run
 
     try:
-        with work_bar(hidden=quiet or not sys.stderr.isatty()) as progress:
+        with stdout_for_answers(engine), work_bar(hidden=quiet or not sys.stderr.isatty()) as progress:
             report = run(
                 model,
                 base=base,
                 profile=profile,
                 device=device,
                 workers=num_workers,
+                engine=engine,
+                address=address,
                 output=output,
                 shard=shard,
                 force=force,
@@ -113,6 +134,12 @@ def analyze(
     if not quiet:
         print(_next_step(output, shard, as_data=as_json or as_csv, with_page=with_page), file=sys.stderr, end="")
     return 1 if report.summary.num_failed else 0
+
+
+def _only(models: tuple[str, ...]) -> str:
+    if len(models) > 1:
+        raise InputError(f"--dry-run lists one model, and there are {len(models)}. Give one.")
+    return models[0]
 
 
 def _check_page(output: Path | None, shard: str | None, *, dry_run: bool) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from typing import Any, Protocol
 
 
@@ -88,6 +89,20 @@ def work_bar(*, hidden: bool) -> Iterator[Callable[[Any], None] | None]:
 
         def advance(progress: Any) -> None:
             layers = f"{progress.num_done}/{progress.num_layers} layers"
+            if progress.num_models > 1:
+                layers += f" of {progress.num_models} models"
             bar.update(task, completed=progress.share_done, layers=layers)
 
         yield advance
+
+
+def stdout_for_answers(engine: str) -> AbstractContextManager[Any]:
+    """Keep stdout for the answer: what Ray prints of nodes and workers that died goes to stderr.
+
+    Args:
+        engine: As ``spectra analyze`` takes it.
+
+    Returns:
+        A context.
+    """
+    return redirect_stdout(sys.stderr) if engine == "ray" else nullcontext()

@@ -20,7 +20,7 @@ from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.model_run import ModelRun
 from spectra.diagnose.profiles import resolve_settings
 from spectra.diagnose.shard_of_process import resolve_shard
-from spectra.errors import InputError
+from spectra.errors import InputError, did_you_mean
 from spectra.esd.accelerator import CPU, check_device
 from spectra.matrices import WeightMatrices
 from spectra.results.report import Report
@@ -28,6 +28,8 @@ from spectra.results.settings import SettingsChanges
 
 if TYPE_CHECKING:
     from spectra.sources.open import Model
+
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,14 @@ class Progress:
         num_done: Layers finished.
         num_layers: All layers.
         share_done: Share of the work, by floating-point operations, in [0, 1].
+        num_models: Models that these are the layers of.
     """
 
     layer_name: str
     num_done: int
     num_layers: int
     share_done: float
+    num_models: int = 1
 
 
 def analyze(
@@ -54,6 +58,8 @@ def analyze(
     profile: str = "default",
     device: str = "auto",
     workers: int | Literal["auto"] = "auto",
+    engine: str = "local",
+    address: str | None = None,
     output: str | os.PathLike[str] | None = None,
     shard: str | None = None,
     force: bool = False,
@@ -70,6 +76,10 @@ def analyze(
         device: Where spectra are computed: ``"cpu"`` (NumPy), or a device of torch's such as ``"cuda"``. ``"auto"``: the
             device of a live module, the CPU for files.
         workers: Worker threads. Default: the cores this process may use; on a GPU one. Numbers do not depend on it.
+        engine: Who works: ``"local"``, threads of this process; or ``"ray"``, the processes of a Ray cluster, which open the
+            checkpoint themselves. Numbers do not depend on it.
+        address: Of the Ray cluster: ``"auto"``, ``"HOST:PORT"`` or ``"ray://HOST:PORT"``; ``workers`` is then how many tasks
+            are in flight at most. Default: a cluster of this machine alone, with that many CPUs.
         output: Result folder. Layers are kept there as they are finished; the same call continues an interrupted run and
             returns a finished one.
         shard: Analyse one part of the layers, for :func:`spectra.merge`: ``"i/n"``, the i-th of n from 0, or ``"auto"``, which
@@ -121,6 +131,7 @@ def analyze(
         SourceError: The model cannot be read, or has no weight to analyse.
         InputError: An argument that cannot be used, or a pattern that matches nothing.
         ResultsError: ``output`` holds something else, or cannot be written.
+        EngineError: The Ray cluster cannot be reached, or lacks what it needs.
 
     Example:
         >>> import numpy as np
@@ -130,64 +141,122 @@ def analyze(
     """
     resolved = resolve_settings(profile, **settings)
     part = resolve_shard(shard, has_output=output is not None)
-    where = resolve_device(device, model)
-    num_workers = 1 if where != CPU and workers == "auto" else resolve_workers(workers)
-    run = ModelRun(model, resolved, base=base, output=output, shard=part, force=force)
-    with closing(run):
-        if run.complete is not None:
-            return run.complete
-        (report,) = [report for _, report in work_through([run], workers=num_workers, device=where, progress=progress)]
+    crew = crew_for(model, engine=engine, address=address, workers=workers, device=device)
+    with closing(ModelRun(model, resolved, base=base, output=output, shard=part, force=force)) as run:
+        (report,) = [report for _, report in work_through([run], crew, progress=progress)]
     return report
 
 
+@dataclass(frozen=True)
+class Crew:
+    """Who works.
+
+    Attributes:
+        engine: ``"local"`` or ``"ray"``.
+        address: Of a Ray cluster, or ``None``.
+        workers: Threads, or CPUs of a Ray cluster that is started for it.
+        at_once: Most tasks in flight on a cluster that is there; ``None``: as many as it has room for.
+        device: Where spectra are computed.
+    """
+
+    engine: str
+    address: str | None
+    workers: int
+    at_once: int | None
+    device: str
+
+
+def crew_for(model: Model | None, *, engine: str, address: str | None, workers: int | Literal["auto"], device: str) -> Crew:
+    """Check who is to work.
+
+    Args:
+        model: Whose device ``"auto"`` stands for; ``None``: a file's.
+        engine: As :func:`analyze` takes it.
+        address: Likewise.
+        workers: Likewise.
+        device: Likewise.
+
+    Returns:
+        Who works.
+
+    Raises:
+        InputError: Something that cannot be used.
+        MissingPackageError: Ray is not installed.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine: unknown {engine!r}.{did_you_mean(str(engine), ENGINES)} Known: {', '.join(ENGINES)}.")
+    if engine == "ray":
+        from spectra.diagnose.engines.ray_cluster import check_address
+        from spectra.diagnose.remote_work import device_on_nodes
+
+        check_address(address)
+        at_once = None if address is None or workers == "auto" else resolve_workers(workers)
+        return Crew(engine, address, resolve_workers(workers), at_once, device_on_nodes(device))
+    if address is not None:
+        raise InputError(f"address '{address}': only engine 'ray' works at another place. Add engine='ray' (--engine ray).")
+    where = resolve_device(device, model)
+    return Crew(engine, None, 1 if where != CPU and workers == "auto" else resolve_workers(workers), None, where)
+
+
 def work_through(
-    runs: Sequence[ModelRun], *, workers: int, device: str, progress: Callable[[Progress], None] | None = None
+    runs: Sequence[ModelRun], crew: Crew, *, progress: Callable[[Progress], None] | None = None
 ) -> Generator[tuple[ModelRun, Report], None, None]:
     """Analyse what is left of models.
 
     Args:
         runs: The models; they are begun in this order.
-        workers: Worker threads.
-        device: Where spectra are computed.
+        crew: Who works.
         progress: Called after each layer.
 
     Yields:
-        Each model with its report, as soon as that is written.
+        Each model with its report, as soon as that is written; finished ones first.
     """
     total = max(sum(run.plan.flops for run in runs), 1.0)
-    waiting = {id(run): len(run.waiting) for run in runs}
+    waiting = {id(run): len(run.waiting) for run in runs if run.complete is None}
     num_layers = sum(len(run.plan.jobs) for run in runs)
     num_done = num_layers - sum(waiting.values())
     share = 1.0 - sum(_cost(run.waiting) for run in runs) / total
     if progress:
-        progress(Progress("", num_done, num_layers, share))
-    with closing(_worked(runs, workers, device)) as finished:
+        progress(Progress("", num_done, num_layers, share, len(runs)))
+    for run in runs:
+        if run.complete is not None:
+            yield run, run.complete
+            run.release()
+    with closing(_worked([run for run in runs if id(run) in waiting], crew)) as finished:
         for run, batch, results in finished:
             run.add(batch, results)
             for job in batch:
                 num_done += 1
                 share += job.flops / total
                 if progress:
-                    progress(Progress(job.layer_name, num_done, num_layers, min(share, 1.0)))
+                    progress(Progress(job.layer_name, num_done, num_layers, min(share, 1.0), len(runs)))
             waiting[id(run)] -= len(batch)
             if not waiting[id(run)]:
-                yield run, run.finish(environment_of(run.started, run.seconds, workers, device))
+                yield run, run.finish(environment_of(run.started, run.seconds, crew.workers, crew.device))
+                run.release()
 
 
 def _worked(
-    runs: Sequence[ModelRun], workers: int, device: str
+    runs: Sequence[ModelRun], crew: Crew
 ) -> Generator[tuple[ModelRun, Sequence[WeightMatrices], Sequence[Diagnosed]], None, None]:
     for run in runs:
-        run.begin()
-        diagnose = partial(diagnose_layers, settings=run.plan.settings, device=device)
-        if not (work := batches(run.waiting)):  # all layers of an interrupted run were done
+        if not run.waiting:  # all layers of an interrupted run were done
             yield run, [], []
-        with closing(local.run(diagnose, work, cost=_cost, workers=workers)) as finished:
+    runs = [run for run in runs if run.waiting]
+    if crew.engine == "ray" and runs:
+        from spectra.diagnose.remote_work import work_remotely
+
+        yield from work_remotely(runs, address=crew.address, workers=crew.workers, at_once=crew.at_once, device=crew.device)
+        return
+    for run in runs:
+        run.begin()
+        diagnose = partial(diagnose_layers, settings=run.plan.settings, device=crew.device)
+        with closing(local.run(diagnose, batches(run.waiting), cost=_cost, workers=crew.workers)) as finished:
             for batch, results in finished:
                 yield run, batch, results
 
 
-def resolve_device(device: str, model: Model) -> str:
+def resolve_device(device: str, model: Model | None) -> str:
     """Check a device, or choose it.
 
     Args:

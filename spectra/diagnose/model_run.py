@@ -42,6 +42,7 @@ class ModelRun:
         complete: The report, where the folder holds a finished one.
         done: Finished rows with their spectra, by matrix name; those of an interrupted run among them.
         started: When the work began.
+        made_by: What an engine has to say of how the result was made.
 
     Raises:
         SourceError: The model cannot be read, or has no weight to analyse.
@@ -60,6 +61,8 @@ class ModelRun:
         force: bool = False,
     ) -> None:
         self.model, self.base = model, base
+        self.made_by: dict[str, Any] = {}
+        self._is_finished = False
         self.begin()
         source = open_source(model, base=base, lora=settings.lora)
         self.plan = plan_analysis(source, settings)
@@ -77,7 +80,7 @@ class ModelRun:
     @property
     def waiting(self) -> list[WeightMatrices]:
         """What is left to do, in model order."""
-        return [] if self.complete else [job for job in self.plan.jobs if job.matrix_name not in self.done]
+        return [] if self.complete or self._is_finished else [job for job in self.plan.jobs if job.matrix_name not in self.done]
 
     def begin(self) -> None:
         """Start the clock anew: reading headers and waiting for other models is no part of a model's time."""
@@ -115,10 +118,15 @@ class ModelRun:
         Raises:
             ResultsError: The folder cannot be written.
         """
-        report = report_of(self.plan, self.info, self.done, environment)
+        report = report_of(self.plan, self.info, self.done, {**environment, **self.made_by})
         if self._folder:
             self._folder.finish(report)
         return report
+
+    def release(self) -> None:
+        """Let go of rows and spectra, once the report was taken: those of many models do not fit into memory."""
+        self.close()
+        self.complete, self._folder, self.done, self._is_finished = None, None, {}, True
 
     def close(self) -> None:
         """Close the folder; what was added stays there for the next run."""

@@ -1,0 +1,117 @@
+"""The Ray cluster that does the work: one that is there already, or one of this machine's for as long as it is needed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from spectra.errors import EngineError, InputError, MissingPackageError
+
+_ADDRESS = re.compile(r"auto|(ray://)?[^\s/:]+:\d+|ray://\[[^\s/]+\]:\d+|\[[^\s/]+\]:\d+")
+# Rows and spectra pass through it and are taken out at once; Ray would set aside a third of the memory.
+_OBJECT_STORE_BYTES = 128 * 2**20
+
+
+@contextmanager
+def connected(address: str | None, *, workers: int, gpus: bool) -> Iterator[None]:
+    """Be connected to a cluster within the block.
+
+    Args:
+        address: ``"auto"`` for the cluster this machine belongs to (or that ``RAY_ADDRESS`` names), ``"HOST:PORT"``, or
+            ``"ray://HOST:PORT"`` through Ray's client. ``None``: the cluster this process is connected to already, which is
+            left as it is; else a new one of this machine, stopped at the end.
+        workers: CPUs of a new one.
+        gpus: Whether a new one offers the GPUs of this machine.
+
+    Raises:
+        InputError: An address beside a connection that exists already.
+        EngineError: Nothing answers there.
+    """
+    ray = imported()
+    if ray.is_initialized():
+        if address is not None:
+            raise InputError(f"this process is connected to a Ray cluster already. Leave out the address '{address}'.")
+        yield
+        return
+    options: dict[str, Any] = {"address": address}
+    if address is None:
+        options = {"address": "local", "num_cpus": workers, "object_store_memory": _OBJECT_STORE_BYTES}
+        options |= {"include_dashboard": False} | ({} if gpus else {"num_gpus": 0})
+    with _own_sigterm():
+        _connect(ray, options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_address(address: str | None) -> None:
+    """Refuse what is no address of a cluster, before anything is read.
+
+    Args:
+        address: As :func:`connected` takes it.
+
+    Raises:
+        InputError: It has another form.
+        MissingPackageError: Ray is not installed.
+    """
+    imported()
+    if address is not None and not _ADDRESS.fullmatch(address):
+        raise InputError(f"address: expected 'auto', 'HOST:PORT' or 'ray://HOST:PORT', got {address!r}.")
+
+
+def num_cpus() -> int:
+    """Return how many CPUs the connected cluster has now."""
+    return int(imported().cluster_resources().get("CPU", 0))
+
+
+def imported() -> ModuleType:
+    """Return the package.
+
+    Returns:
+        ``ray``.
+
+    Raises:
+        MissingPackageError: It is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingPackageError("engine 'ray' needs Ray: pip install \"spectra-nn[ray]\"") from error
+    return ray
+
+
+def _connect(ray: ModuleType, options: dict[str, Any]) -> None:
+    where = "on this machine" if options["address"] == "local" else f"at '{options['address']}'"
+    try:
+        # What Ray tells of itself is no answer of ours; what fails is raised.
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except ImportError as error:  # the client is a part of its own
+        raise MissingPackageError(
+            f"an address 'ray://...' needs Ray's client ({error}): pip install \"ray[client]\""
+        ) from error
+    except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EngineError(
+            f"no Ray cluster {where}: {reason}. Check that 'ray status' answers there, or leave the address out for one of "
+            "this machine alone."
+        ) from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the answer to SIGTERM: Ray's own, an exit of Python's, would end a command as if it were done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,23 @@
+"""Where a process in any working folder opens a model."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def absolute_location(model: str | os.PathLike[str]) -> str:
+    """Return the location of a model independent of the working folder.
+
+    Args:
+        model: A path, a hub id, or ``"demo"``.
+
+    Returns:
+        The absolute path of a file or folder that is there; anything else as it is.
+    """
+    path = Path(model).expanduser()
+    with suppress(OSError):  # a name too long: told where it is opened
+        if path.exists():
+            return str(path.absolute())
+    return os.fspath(model)

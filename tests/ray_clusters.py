@@ -1,0 +1,29 @@
+"""A Ray cluster of two nodes on this machine, with a CPU each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+# A node that is gone is noticed within a second or two, not within fifteen.
+_WATCHFUL = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+
+
+@contextmanager
+def two_nodes(*, memory: int) -> Iterator[Any]:
+    """Start a cluster whose nodes offer this many bytes each, and stop it at the end."""
+    if not os.environ.get("SPECTRA_REQUIRE_OPTIONAL"):
+        pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    quiet = {"include_dashboard": False, "num_cpus": 1, "memory": memory}
+    cluster = Cluster(initialize_head=True, head_node_args={**quiet, "_system_config": _WATCHFUL})
+    try:
+        cluster.add_node(**quiet)
+        yield cluster
+    finally:
+        cluster.shutdown()
