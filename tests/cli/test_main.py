@@ -85,7 +85,7 @@ def test_a_mistyped_command_is_one_line_with_the_nearest(capsys):
         (["frobnicate"], "frobnicate"),
         (["--frobnicate"], "--frobnicate"),
         (["analyze"], "MODEL"),
-        (["analyze", "a", "b"], "b"),
+        (["report", "a", "b"], "b"),
         (["analyze", "a", "--frobnicate"], "--frobnicate"),
         (["plot"], "SOURCE"),
         (["plot", "a"], "FIGURE"),
@@ -97,7 +97,7 @@ def test_wrong_usage_is_one_line_that_names_the_argument(capsys, arguments, name
 
 
 @pytest.mark.parametrize(
-    "arguments", [["frobnicate"], ["analyze"], ["analyze", "a", "b"], ["analyze", "a", "--frobnicate"]], ids=" ".join
+    "arguments", [["frobnicate"], ["analyze"], ["report", "a", "b"], ["analyze", "a", "--frobnicate"]], ids=" ".join
 )
 def test_wrong_usage_says_what_to_do(capsys, arguments):
     assert "--help" in refused(capsys, *arguments)
