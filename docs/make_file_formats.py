@@ -108,6 +108,7 @@ RECORDS = {
     "expert": "results.records.ExpertSummary",
     "skipped": "results.records.SkippedTensor",
     "shard": "results.shards.ShardRecord",
+    "collected": "results.collection.CollectedRun",
     "comparison": "results.comparison.Comparison",
     "compared": "results.matrix_comparison.MatrixComparison",
     "plan": "policies.plan_record.Plan",

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from spectra.policies.dropout_plan import DropoutPlan, dropout_plan, load_dropout_plan
     from spectra.policies.plan import Plan, load_plan, plan
     from spectra.results.base_shift import BaseShift, load_base_shift
+    from spectra.results.collection import collect
     from spectra.results.comparison import Comparison, MatrixComparison
     from spectra.results.comparison_store import load_comparison
     from spectra.results.fisher import Fisher
@@ -72,6 +73,7 @@ __all__ = [
     "distances",
     "load",
     "merge",
+    "collect",
     "training",
     "transform",
     # one spectrum
@@ -152,6 +154,7 @@ _HOME = {
     "distances": "spectra.diagnose.distances",
     "load": "spectra.results.store",
     "merge": "spectra.diagnose.merge",
+    "collect": "spectra.results.collection",
     "bootstrap_alpha": "spectra.esd.bootstrap",
     "compare_alternatives": "spectra.esd.alternatives",
     "eigenvalues": "spectra.esd.eigenvalues",

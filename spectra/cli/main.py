@@ -18,6 +18,7 @@ import click
 
 from spectra._version import __version__
 from spectra.cli.analyze import analyze
+from spectra.cli.collect import collect
 from spectra.cli.compare import compare
 from spectra.cli.distill import distill
 from spectra.cli.finetune import finetune
@@ -59,6 +60,7 @@ def app(debug: bool) -> None:
 
 
 app.add_command(analyze)
+app.add_command(collect)
 app.add_command(compare)
 app.add_command(distill)
 app.add_command(finetune)

@@ -132,7 +132,7 @@ class Report:
         Raises:
             MissingPackageError: pandas is not installed.
         """
-        pandas = _import_pandas()
+        pandas = import_pandas()
         frame: pd.DataFrame = pandas.DataFrame(self._rows(), columns=self.columns)
         whole = [name for name, kind in LayerDiagnostics.__annotations__.items() if kind == "int | None" and name in frame]
         floats = [name for name, kind in LayerDiagnostics.__annotations__.items() if kind == "float" and name in frame]
@@ -147,7 +147,7 @@ class Report:
         Raises:
             MissingPackageError: pandas is not installed.
         """
-        frame: pd.DataFrame = _import_pandas().DataFrame(weightwatcher_rows(self.layers, self.settings))
+        frame: pd.DataFrame = import_pandas().DataFrame(weightwatcher_rows(self.layers, self.settings))
         return frame
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -159,7 +159,15 @@ class Report:
         return f"{headline(self.model, self.summary)}\n{conclusion(self.summary)}"
 
 
-def _import_pandas() -> Any:
+def import_pandas() -> Any:
+    """Import pandas.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingPackageError: It is not installed.
+    """
     try:
         import pandas
     except ImportError as error:
