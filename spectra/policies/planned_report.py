@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from spectra.policies.units import ENDS
 from spectra.results.records import FAILURES
 from spectra.results.report import Report
+from spectra.results.resumable_run import PROGRESS
 from spectra.results.settings import AnalysisSettings
-from spectra.results.store import PROGRESS, load
+from spectra.results.store import load
 from spectra.results.words import counted
 from spectra.results.writing import REPORT
 

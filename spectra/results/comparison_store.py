@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from spectra.errors import ResultsError
 from spectra.results.comparison import COMPARISON_SCHEMA_VERSION, ComparedModel, Comparison, MatrixComparison
 from spectra.results.comparison_rows import row_from_dict
-from spectra.results.comparison_writing import CHANGES, COMPARISON, TABLE, write_comparison
-from spectra.results.journal import Journal, read_journal
+from spectra.results.comparison_writing import CHANGES, COMPARISON, COMPARISON_FILES, write_comparison
 from spectra.results.records import LayerStatus, ModelInfo, SkippedTensor
+from spectra.results.resumable_run import PROGRESS, ResumableRun
 from spectra.results.settings import AnalysisSettings
-from spectra.results.store import PROGRESS, SavedSpectra
+from spectra.results.store import SavedSpectra
 from spectra.results.versioned_json import read_versioned
-from spectra.results.writing import holds_others, made, names_in, remove_leftovers
 
 _AGAIN = "Make one: spectra compare BASE MODEL --output DIR"
 
@@ -71,32 +70,13 @@ class FinishedMatrix:
     arrays: Mapping[str, NDArray[np.float64]]
 
 
-class ComparisonRun:
-    """A folder while its comparison is under way.
+class ComparisonRun(ResumableRun[FinishedMatrix, Comparison]):
+    """A folder while its comparison is under way; arguments and attributes are those of :class:`ResumableRun`.
 
-    Args:
-        folder: Where results go.
-        header: What identifies the run; a folder with another one is not continued.
-        force: Start over in a folder that holds another run or comparison, or other files (which are left alone).
-
-    Attributes:
-        finished: Matrices of an interrupted run of the same header, by name.
-        complete: The comparison, if the folder holds the finished one of this header.
-
-    Raises:
-        ResultsError: The folder holds something else, or cannot be written.
+    Parts are matrices of the base, by name. While it lasts no other process writes there.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], header: Mapping[str, Any], *, force: bool = False) -> None:
-        self.folder = Path(folder).expanduser()
-        self.finished: dict[str, FinishedMatrix] = {}
-        self.complete: Comparison | None = None
-        self._header = json.loads(json.dumps(header))
-        if not force:
-            self._look_around()
-        self._journal: Journal | None = None
-        if self.complete is None:
-            self._start()
+    what, key, files = "comparison", "comparison", COMPARISON_FILES
 
     def add(self, matrix_name: str, found: FinishedMatrix) -> None:
         """Append a finished matrix; it survives the process from here on.
@@ -108,74 +88,37 @@ class ComparisonRun:
         Raises:
             ResultsError: The disk is full or gone.
         """
-        assert self._journal is not None
-        self._journal.append(_record(matrix_name, found))
+        self._add(matrix_name, found)
 
-    def finish(self, comparison: Comparison) -> None:
-        """Write the finished comparison and remove the record of progress.
+    def _load(self) -> tuple[dict[str, Any], Comparison]:
+        comparison = load_comparison(self.folder)
+        return comparison_header(comparison, version=str(comparison.environment.get("spectra"))), comparison
 
-        Args:
-            comparison: With all rows.
+    def _write(self, result: Comparison) -> None:
+        write_comparison(self.folder, result.to_dict(), result.to_csv(), result.changes)
 
-        Raises:
-            ResultsError: The folder cannot be written.
-        """
-        write_comparison(self.folder, comparison.to_dict(), comparison.to_csv(), comparison.changes)
-        self.close()
-        (self.folder / PROGRESS).unlink(missing_ok=True)
-        remove_leftovers(self.folder)
+    def _to_continue(self, result: Comparison) -> dict[str, FinishedMatrix] | None:
+        return {} if _is_to_retry(result.rows) else None
 
-    def close(self) -> None:
-        """Close the record of progress; what was added stays there for the next run."""
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
+    def _record(self, name: str, part: FinishedMatrix) -> dict[str, Any]:
+        arrays = {
+            key: {"shape": array.shape, "data": base64.b64encode(np.ascontiguousarray(array, "<f8").tobytes()).decode()}
+            for key, array in part.arrays.items()
+        }
+        return {"matrix": name, "rows": [row.to_dict() for row in part.rows], "arrays": arrays}
 
-    def _look_around(self) -> None:
-        names = names_in(self.folder)
-        if PROGRESS in names:
-            self._resume()
-        elif COMPARISON in names:
-            self._take(load_comparison(self.folder))
-        elif names:
-            raise holds_others(self.folder, names)
+    def _part(self, record: Mapping[str, Any]) -> tuple[str, FinishedMatrix] | None:
+        rows = tuple(map(row_from_dict, record["rows"]))
+        if _is_to_retry(rows):
+            return None
+        arrays = {
+            key: np.frombuffer(base64.b64decode(array["data"]), dtype="<f8").reshape(array["shape"]).astype(np.float64)
+            for key, array in record["arrays"].items()
+        }
+        return record["matrix"], FinishedMatrix(rows, arrays)
 
-    def _resume(self) -> None:
-        records = read_journal(self.folder / PROGRESS)
-        header = records[0].get("comparison") if records else None
-        if header is None:
-            raise ResultsError(
-                f"'{self.folder}' holds a file '{PROGRESS}' of something else. Choose another folder, or overwrite "
-                "it with --force."
-            )
-        self._refuse_another("an unfinished run of another comparison", header)
-        for record in records[1:]:
-            found = _finished(record)
-            if not _is_to_retry(found):
-                self.finished[record["matrix"]] = found
-
-    def _take(self, comparison: Comparison) -> None:
-        version = str(comparison.environment.get("spectra"))
-        self._refuse_another("the result of another comparison", comparison_header(comparison, version=version))
-        if not any(row.status == LayerStatus.UNREADABLE for row in comparison.rows):
-            self.complete = comparison
-
-    def _refuse_another(self, what: str, header: Mapping[str, Any]) -> None:
-        difference = _difference(header, self._header)
-        if difference:
-            raise ResultsError(
-                f"'{self.folder}' holds {what} ({difference}). Run that command again, choose another folder, or start over "
-                "with --force."
-            )
-
-    def _start(self) -> None:
-        made(self.folder)
-        for name in (PROGRESS, COMPARISON, TABLE, CHANGES):  # an earlier result must not stand beside the files of this run
-            if name != PROGRESS or not self.finished:
-                (self.folder / name).unlink(missing_ok=True)
-        self._journal = Journal(self.folder / PROGRESS)
-        if not self.finished:
-            self._journal.append({"comparison": self._header})
+    def _difference(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+        return _difference(old, new)
 
 
 def comparison_header(comparison: Comparison, *, version: str) -> dict[str, Any]:
@@ -215,25 +158,9 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return "" if dict(old) == dict(new) else f"made by Spectra {old.get('spectra')}"
 
 
-def _record(matrix_name: str, found: FinishedMatrix) -> dict[str, Any]:
-    arrays = {
-        key: {"shape": array.shape, "data": base64.b64encode(np.ascontiguousarray(array, "<f8").tobytes()).decode()}
-        for key, array in found.arrays.items()
-    }
-    return {"matrix": matrix_name, "rows": [row.to_dict() for row in found.rows], "arrays": arrays}
-
-
-def _finished(record: Mapping[str, Any]) -> FinishedMatrix:
-    arrays = {
-        key: np.frombuffer(base64.b64decode(array["data"]), dtype="<f8").reshape(array["shape"]).astype(np.float64)
-        for key, array in record["arrays"].items()
-    }
-    return FinishedMatrix(tuple(map(row_from_dict, record["rows"])), arrays)
-
-
-def _is_to_retry(found: FinishedMatrix) -> bool:
+def _is_to_retry(rows: Sequence[MatrixComparison]) -> bool:
     """Tell what could not be read then, and is tried again."""
-    return any(row.status == LayerStatus.UNREADABLE for row in found.rows)
+    return any(row.status == LayerStatus.UNREADABLE for row in rows)
 
 
 def _comparison(content: Mapping[str, Any], changes: Mapping[str, NDArray[np.float64]]) -> Comparison:

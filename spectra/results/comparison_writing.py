@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectra.results.versioned_json import write_json
-from spectra.results.writing import write_arrays, write_whole
+from spectra.results.writing import write_result
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-COMPARISON, TABLE, CHANGES = "comparison.json", "comparison.csv", "changes.safetensors"
+COMPARISON_FILES = COMPARISON, TABLE, CHANGES = "comparison.json", "comparison.csv", "changes.safetensors"
 
 
 def write_comparison(folder: Path, content: Mapping[str, Any], table: str, changes: Mapping[str, NDArray[np.float64]]) -> None:
@@ -28,7 +27,4 @@ def write_comparison(folder: Path, content: Mapping[str, Any], table: str, chang
     Raises:
         ResultsError: The folder cannot be written.
     """
-    # comparison.json last: a folder that has it is complete.
-    write_arrays(folder / CHANGES, changes)
-    write_whole(folder / TABLE, table.encode())
-    write_json(folder / COMPARISON, content)
+    write_result(folder, content, table, changes, names=COMPARISON_FILES)

@@ -6,10 +6,11 @@ appended since the file was last brought to the disk, which happens at most once
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,10 +38,11 @@ class Journal:
         try:
             path.touch()
             with path.open("r+b") as file:
-                file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
+                self._end = file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
             self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise ResultsError(unwritable(path, error)) from error
+        self._is_torn = False
         self._synced = time.monotonic()
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -50,10 +52,12 @@ class Journal:
             record: Plain JSON values, no NaN.
 
         Raises:
-            ResultsError: The disk is full or gone. The journal holds the records before this one.
+            ResultsError: The disk is full, or the disk or file is gone: a folder that was moved away or replaced takes no more.
+                The journal holds the records before this one.
         """
         line = json_line(record)
         try:
+            self._check_place()
             self._write(line)
             if time.monotonic() - self._synced >= _SECONDS_BETWEEN_SYNCS:
                 self._sync()
@@ -78,14 +82,28 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def _check_place(self) -> None:
+        """The system writes on to a file that was moved away, and to one that nobody finds any more."""
+        if not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
+            raise FileNotFoundError(errno.ENOENT, "another file has taken its place")
+
     def _write(self, line: bytes) -> None:
-        start, rest = self._file.seek(0, os.SEEK_END), memoryview(line)
+        if self._is_torn:
+            self._cut()
+        rest = memoryview(line)
         try:
             while rest:  # a write may take only a part, most of all shortly before the disk is full
                 rest = rest[self._file.write(rest) :]
         except BaseException:  # an interrupt, too: a later record must not continue a torn line
-            self._file.truncate(start)
+            self._is_torn = True
+            self._cut()
             raise
+        self._end += len(line)
+
+    def _cut(self) -> None:
+        """Take back what is torn; where the disk refuses that, too, it is done before the next record."""
+        self._file.truncate(self._end)
+        self._is_torn = False
 
     def _sync(self) -> None:
         os.fsync(self._file.fileno())
@@ -110,7 +128,32 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
                 _record(line, f"'{path}', line {number}") for number, line in enumerate(file, start=1) if line[-1:] == b"\n"
             ]
     except OSError as error:
-        raise ResultsError(f"cannot read '{path}': {error.strerror or error}. Check the path.") from error
+        raise ResultsError(_unreadable(path, error)) from error
+
+
+def sound_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the records of a journal one by one, without those that are damaged: what they held is to be made again.
+
+    Args:
+        path: What :class:`Journal` wrote.
+
+    Yields:
+        Those whose line is finished and sound.
+
+    Raises:
+        ResultsError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    record = _record(line, str(path)) if line[-1:] == b"\n" else None
+                except ResultsError:
+                    continue
+                if record is not None:
+                    yield record
+    except OSError as error:
+        raise ResultsError(_unreadable(path, error)) from error
 
 
 def json_line(record: Mapping[str, Any]) -> bytes:
@@ -136,3 +179,7 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ResultsError(f"{where}: expected a record, got {type(record).__name__}. Delete the line to go on without it.")
     return record
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    return f"cannot read '{path}': {error.strerror or error}. Check the path."

@@ -17,7 +17,8 @@ from typing import Any
 
 from spectra.errors import InputError, ResultsError
 from spectra.results.records import ModelInfo
-from spectra.results.store import PROGRESS, SHARDS, Run, difference, header_of_result
+from spectra.results.resumable_run import PROGRESS
+from spectra.results.store import SHARDS, Run, difference, header_of_result
 from spectra.results.versioned_json import read_versioned, write_json
 from spectra.results.writing import REPORT, holds_others, names_in
 

@@ -1,4 +1,4 @@
-"""Result folders: reading them, and keeping the progress of a run in them. How files are written: ``writing.py``.
+"""Result folders of analyses: reading them, and keeping the progress of a run in them (how: ``resumable_run.py``).
 
 ``report.json`` (schema version, model, settings, environment, summary, layers, skipped), ``layers.csv`` and
 ``spectra.safetensors`` (float64 eigenvalues by matrix name). While a run is under way finished layers are appended to
@@ -8,10 +8,9 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
-from collections.abc import Collection, ItemsView, Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +30,13 @@ from spectra.results.records import (
     layer_from_dict,
 )
 from spectra.results.report import Report
+from spectra.results.resumable_run import PROGRESS, ResumableRun
 from spectra.results.settings import AnalysisSettings
-from spectra.results.writing import (
-    LAYERS,
-    REPORT,
-    SPECTRA,
-    holds_others,
-    made,
-    names_in,
-    remove_leftovers,
-    unwritable,
-    write_result,
-    write_whole,
-)
+from spectra.results.writing import REPORT, RESULT_FILES, SPECTRA, write_result
 
-PROGRESS, SHARDS = "progress.jsonl", "shards"
+SHARDS = "shards"
+FinishedLayer = tuple[LayerDiagnostics, NDArray[np.float64] | None]
+
 _READABLE_VERSIONS = (1, SCHEMA_VERSION)  # version 2 added columns and settings; what version 1 lacks has its default
 
 
@@ -137,41 +128,13 @@ class _SavedItems(ItemsView[str, NDArray[np.float64]]):
                 yield name, np.asarray(file.get_tensor(name))
 
 
-class Run:
-    """A result folder while its analysis is under way.
+class Run(ResumableRun[FinishedLayer, Report]):
+    """A result folder while its analysis is under way; arguments and attributes are those of :class:`ResumableRun`.
 
-    Args:
-        folder: Where results go.
-        header: What identifies the run: model and settings. A folder with another header is not continued.
-        force: Start over in a folder that holds another run or report of Spectra's, or other files (which are left alone).
-        among: Names of files of others that may be there.
-
-    Attributes:
-        finished: Rows of an interrupted run of the same header, by matrix name, with their spectra.
-        complete: The report, if the folder already holds the finished result of this header.
+    Parts are rows with their spectra, by matrix name. While it lasts no other process writes there.
     """
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        header: Mapping[str, Any],
-        *,
-        force: bool = False,
-        among: Collection[str] = (),
-    ) -> None:
-        self.folder = Path(folder).expanduser()
-        self._header = json.loads(json.dumps(header))
-        self._among = frozenset(among)
-        self.finished: dict[str, tuple[LayerDiagnostics, NDArray[np.float64] | None]] = {}
-        self.complete: Report | None = None
-        if not force:
-            self._look_around()
-        made(self.folder)
-        self._progress = self._started()
-        if self.complete is None:
-            # An earlier result must not stand beside the files of this run; what is taken over from it is in the progress now.
-            for name in (REPORT, LAYERS, SPECTRA):
-                (self.folder / name).unlink(missing_ok=True)
+    what, key, files = "analysis", "header", RESULT_FILES
 
     def add(self, layer: LayerDiagnostics, eigenvalues: NDArray[np.float64] | None) -> None:
         """Append a finished layer; it survives the process from here on.
@@ -183,87 +146,38 @@ class Run:
         Raises:
             ResultsError: The disk is full or gone.
         """
-        try:
-            self._progress.write(_progress_line(layer, eigenvalues) + "\n")
-            self._progress.flush()
-        except OSError as error:
-            raise ResultsError(unwritable(self.folder, error)) from error
+        self._add(layer.matrix_name, (layer, eigenvalues))
 
-    def finish(self, report: Report) -> None:
-        """Write the finished report and remove the record of progress.
+    def _load(self) -> tuple[dict[str, Any], Report]:
+        report, version = _loaded(self.folder)
+        return _header_of(report, version), report
 
-        Args:
-            report: With all layers.
+    def _write(self, result: Report) -> None:
+        write_result(self.folder, result.to_dict(), result.to_csv(), result.spectra)
 
-        Raises:
-            ResultsError: The folder cannot be written.
-        """
-        write_result(self.folder, report.to_dict(), report.to_csv(), report.spectra)
-        self.close()
-        (self.folder / PROGRESS).unlink(missing_ok=True)
-        remove_leftovers(self.folder)
+    def _to_continue(self, result: Report) -> dict[str, FinishedLayer] | None:
+        if all(layer.status != LayerStatus.UNREADABLE for layer in result.layers):
+            return None
+        return {
+            layer.matrix_name: (layer, result.spectra.get(layer.matrix_name))
+            for layer in result.layers
+            if layer.status != LayerStatus.UNREADABLE
+        }
 
-    def close(self) -> None:
-        """Close the record of progress; what was added stays there for the next run."""
-        self._progress.close()
+    def _record(self, name: str, part: FinishedLayer) -> dict[str, Any]:
+        layer, eigenvalues = part
+        spectrum = None if eigenvalues is None else base64.b64encode(eigenvalues.astype("<f8").tobytes()).decode()
+        return {"layer": layer.to_dict(), "spectrum": spectrum}
 
-    def _look_around(self) -> None:
-        names = names_in(self.folder) - self._among
-        if PROGRESS in names:
-            self._resume()
-        elif REPORT in names:
-            report, version = _loaded(self.folder)
-            if reason := difference(_header_of(report, version), self._header):
-                raise ResultsError(
-                    f"'{self.folder}' holds the result of another analysis ({reason}). "
-                    "Choose another folder, or replace it with --force."
-                )
-            if any(layer.status == LayerStatus.UNREADABLE for layer in report.layers):
-                self._take(report)
-            else:
-                self.complete = report
-        elif names:
-            raise holds_others(self.folder, names)
+    def _part(self, record: Mapping[str, Any]) -> tuple[str, FinishedLayer] | None:
+        layer, data = layer_from_dict(record["layer"]), record["spectrum"]
+        if layer.status == LayerStatus.UNREADABLE:
+            return None
+        spectrum = None if data is None else np.frombuffer(base64.b64decode(data), dtype="<f8").astype(np.float64)
+        return layer.matrix_name, (layer, spectrum)
 
-    def _resume(self) -> None:
-        lines = (self.folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines()
-        header = (_parsed(lines[0]) or {}).get("header") if lines else None
-        if not isinstance(header, dict):
-            raise ResultsError(
-                f"'{self.folder}' holds a file '{PROGRESS}' that is not Spectra's. Choose another folder, or overwrite it with "
-                "--force."
-            )
-        if reason := difference(header, self._header):
-            raise ResultsError(
-                f"'{self.folder}' holds an unfinished run of another analysis ({reason}). Run that command again, "
-                "choose another folder, or start over with --force."
-            )
-        for line in lines[1:]:
-            try:
-                content = _parsed(line) or {}
-                layer, data = layer_from_dict(content["layer"]), content["spectrum"]
-                spectrum = None if data is None else np.frombuffer(base64.b64decode(data), dtype="<f8").astype(np.float64)
-            except (AttributeError, KeyError, TypeError, ValueError):
-                continue  # torn or damaged: this layer is computed again
-            if layer.status != LayerStatus.UNREADABLE:  # what could not be read then is tried again
-                self.finished[layer.matrix_name] = (layer, spectrum)
-
-    def _take(self, report: Report) -> None:
-        for layer in report.layers:
-            if layer.status != LayerStatus.UNREADABLE:
-                self.finished[layer.matrix_name] = (layer, report.spectra.get(layer.matrix_name))
-
-    def _started(self) -> io.TextIOWrapper:
-        """Write the header and what is already finished anew (atomically: a torn line goes), then append to it."""
-        if self.complete is not None:
-            return io.TextIOWrapper(io.BytesIO())
-        lines = [json.dumps({"header": self._header})]
-        lines += [_progress_line(layer, spectrum) for layer, spectrum in self.finished.values()]
-        write_whole(self.folder / PROGRESS, ("\n".join(lines) + "\n").encode())
-        try:
-            return (self.folder / PROGRESS).open("a", encoding="utf-8")
-        except OSError as error:
-            raise ResultsError(unwritable(self.folder, error)) from error
+    def _difference(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+        return difference(old, new)
 
 
 def run_header(model: ModelInfo, settings: AnalysisSettings, *, version: str) -> dict[str, Any]:
@@ -322,19 +236,6 @@ def _report_from_dict(content: dict[str, Any], spectra: Mapping[str, NDArray[np.
 
 def _with_metrics(summary: dict[str, Any]) -> dict[str, Any]:
     return summary | {"metrics": {name: MetricSummary(**_none_to_nan(m)) for name, m in summary["metrics"].items()}}
-
-
-def _progress_line(layer: LayerDiagnostics, eigenvalues: NDArray[np.float64] | None) -> str:
-    spectrum = None if eigenvalues is None else base64.b64encode(eigenvalues.astype("<f8").tobytes()).decode()
-    return json.dumps({"layer": layer.to_dict(), "spectrum": spectrum}, allow_nan=False)
-
-
-def _parsed(line: str) -> dict[str, Any] | None:
-    try:
-        content = json.loads(line)
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _header_of(report: Report, schema_version: int) -> dict[str, Any]:

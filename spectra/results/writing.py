@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-import os
+import errno
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import ResultsError
+from spectra.results.temporary_files import is_temporary, moved_into_place
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-REPORT, LAYERS, SPECTRA = "report.json", "layers.csv", "spectra.safetensors"
-_TEMPORARY = ".tmp"
+RESULT_FILES = REPORT, LAYERS, SPECTRA = "report.json", "layers.csv", "spectra.safetensors"
+LOCK = ".lock"  # who writes to a folder of results; see run_locks.py
+# What a folder says that is no longer there, or whose disk, or server.
+_GONE = {errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN}
 
 
-def write_result(folder: Path, content: Mapping[str, Any], table: str, spectra: Mapping[str, NDArray[np.float64]]) -> None:
+def write_result(
+    folder: Path,
+    content: Mapping[str, Any],
+    table: str,
+    arrays: Mapping[str, NDArray[np.float64]],
+    *,
+    names: tuple[str, str, str] = RESULT_FILES,
+) -> None:
     """Write the three files of a result.
 
     Args:
         folder: Existing.
-        content: Of ``report.json``.
-        table: The text of ``layers.csv``.
-        spectra: Eigenvalues by matrix name.
+        content: Of the first file, as JSON.
+        table: The text of the second.
+        arrays: By name, of the third.
+        names: Of the files. Default: those of an analysis.
 
     Raises:
         ResultsError: The folder cannot be written.
     """
     import json
 
-    # report.json last: a folder that has it is complete.
-    write_arrays(folder / SPECTRA, spectra)
-    write_whole(folder / LAYERS, table.encode())
+    head, rows, spectra = (folder / name for name in names)
+    try:
+        head.unlink(missing_ok=True)  # an earlier one must not stand beside the spectra of this result
+    except OSError as error:
+        raise ResultsError(unwritable(head, error)) from error
+    # Written last: a folder that has it is complete.
+    write_arrays(spectra, arrays)
+    write_whole(rows, table.encode())
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(folder / REPORT, (text + "\n").encode())
+    write_whole(head, (text + "\n").encode())
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.float64]]) -> None:
@@ -65,16 +80,10 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         ResultsError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
-        with temporary.open("wb") as file:
+        with moved_into_place(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
-        with suppress(OSError):  # on a read-only file system this fails, too
-            temporary.unlink(missing_ok=True)
         raise ResultsError(unwritable(path, error)) from error
 
 
@@ -85,16 +94,19 @@ def names_in(folder: Path) -> set[str]:
         folder: New or existing.
 
     Returns:
-        Names; none for a new one.
+        Names; none for a new one. A lock and half-written files are left out: they are nobody's work.
 
     Raises:
-        ResultsError: It is a file.
+        ResultsError: It is a file, or cannot be read.
     """
     if not folder.exists():
         return set()
     if not folder.is_dir():
         raise ResultsError(f"'{folder}' is a file. Choose a folder for the results.")
-    return {entry.name for entry in folder.iterdir()}
+    try:
+        return {entry.name for entry in folder.iterdir() if entry.name != LOCK and not is_temporary(entry.name)}
+    except OSError as error:
+        raise ResultsError(f"cannot read '{folder}': {error.strerror or error}. Choose another folder.") from error
 
 
 def holds_others(folder: Path, names: set[str]) -> ResultsError:
@@ -110,16 +122,6 @@ def holds_others(folder: Path, names: set[str]) -> ResultsError:
     return ResultsError(
         f"'{folder}' exists and holds other files ('{min(names)}'). Choose another folder, or write among them with --force."
     )
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half-written.
-
-    Args:
-        folder: A result folder.
-    """
-    for leftover in folder.glob(f".*{_TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
 
 
 def made(folder: Path) -> Path:
@@ -151,4 +153,5 @@ def unwritable(path: Path, error: OSError) -> str:
     Returns:
         The message.
     """
-    return f"cannot write to '{path}': {error.strerror or error}. Free space or choose another folder."
+    remedy = "Bring its folder or disk back" if error.errno in _GONE else "Free space"
+    return f"cannot write to '{path}': {error.strerror or error}. {remedy} or choose another folder."

@@ -248,7 +248,7 @@ def test_a_run_of_another_version_is_not_continued(tmp_path):
 @pytest.mark.parametrize("content", ['{"epoch": 1}', "[]", "", "training log"])
 def test_a_file_of_progress_that_is_not_ours_is_left_alone(tmp_path, content):
     (tmp_path / "progress.jsonl").write_text(content)
-    with pytest.raises(ResultsError, match="that is not Spectra's"):
+    with pytest.raises(ResultsError, match="of something else"):
         spectra.analyze(weights(), output=tmp_path)
     assert (tmp_path / "progress.jsonl").read_text() == content
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spectra._version import __version__
 from spectra.errors import SourceError
-from spectra.results.store import PROGRESS
+from spectra.results.resumable_run import PROGRESS
 from spectra.results.writing import REPORT, write_whole
 from spectra.sources import demo, hub
 from spectra.sources.adapter_folder import adapter_folder

@@ -29,8 +29,8 @@ from typing import Any
 
 from spectra.errors import InputError, ResultsError
 from spectra.results.journal import Journal, json_line, read_journal
+from spectra.results.run_locks import is_held, locked, refuse_others
 from spectra.results.writing import made, unwritable, write_whole
-from spectra.training.run_locks import is_held, locked, refuse_others
 
 # In a manifest, and not compared: how the first process arranged the work (another may do so otherwise, on a smaller device),
 # and what was written of the records last.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from spectra.errors import InputError
+from spectra.results.run_locks import locked
 from spectra.results.sweep_record import (
     FINISHED,
     LOGS,
@@ -28,11 +29,11 @@ from spectra.results.sweep_record import (
     write_cells,
     write_table,
 )
-from spectra.results.writing import made, remove_leftovers
+from spectra.results.temporary_files import remove_leftovers
+from spectra.results.writing import made
 from spectra.training.recipe.parts import Recipe
 from spectra.training.recipe.printing import write_recipe
 from spectra.training.recipe.reading import draft_recipe, read_recipe
-from spectra.training.run_locks import locked
 from spectra.training.sweep.cells import (
     cell_of,
     checked_recipes,

@@ -12,9 +12,9 @@ import time
 import pytest
 
 from spectra.errors import InputError, ResultsError
+from spectra.results.run_locks import locked
 from spectra.results.run_record import load_run
 from spectra.results.sweep_record import BEGUN, FAILED, FINISHED, WAITING, load_sweep
-from spectra.training.run_locks import locked
 from spectra.training.sweep.runs import plan_sweep, run_sweep
 from tests.training.recipe.small_runs import prepare
 from tests.training.sweep.conftest import ROOT, WORKER
@@ -185,10 +185,10 @@ def test_a_folder_of_something_else_is_refused(swept, tmp_path):
 
 def test_a_sweep_that_was_killed_when_it_began_goes_on(swept, tmp_path):
     (tmp_path / "sweep").mkdir()
-    for name in ("sweep.lock", "recipe.yaml", ".sweep.json.7.tmp"):
+    for name in ("sweep.lock", "recipe.yaml", ".sweep.json.0123456789abcdef.tmp"):
         (tmp_path / "sweep" / name).touch()
     assert list(states(swept()).values()) == [FINISHED]
-    assert not (tmp_path / "sweep" / ".sweep.json.7.tmp").exists()
+    assert not (tmp_path / "sweep" / ".sweep.json.0123456789abcdef.tmp").exists()
 
 
 def test_two_sweeps_do_not_share_a_folder(swept, tmp_path):

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from spectra.errors import InputError
+from spectra.results.run_locks import locked
 from spectra.results.run_metrics import METRICS
 from spectra.results.run_record import RESULTS
+from spectra.results.temporary_files import remove_leftovers
 from spectra.results.versioned_json import read_versioned, write_json
-from spectra.results.writing import made, remove_leftovers
+from spectra.results.writing import made
 from spectra.training.recipe.options import Key
 from spectra.training.recipe.parts import Recipe
 from spectra.training.recipe.printing import recipe_text, write_recipe
 from spectra.training.recipe.reading import read_recipe
 from spectra.training.recipe.run.environment import ENVIRONMENT_SCHEMA_VERSION, differences, environment
-from spectra.training.run_locks import locked
 
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 CHECKPOINTS, MODEL, DIAGNOSTICS, FIGURES, SUMMARY = "checkpoints", "model", "diagnostics", "figures", "summary.md"

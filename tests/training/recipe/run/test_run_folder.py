@@ -138,7 +138,7 @@ def test_a_start_over_that_is_killed_anywhere_has_not_begun_or_begins_again(reci
 def test_a_start_that_was_killed_is_begun_again(recipe, folder):
     run(recipe)
     (folder / "environment.json").unlink()
-    (folder / ".recipe.yaml.1.tmp").write_text("half")
+    (folder / ".recipe.yaml.0123456789abcdef.tmp").write_text("half")
     with opened_folder(recipe):
         assert names(folder) == FRESH
 

@@ -1,4 +1,9 @@
-"""Locks between the processes of a run: who may write, and who does.
+"""Locks between processes: who may write to a folder or file of results, and who does.
+
+Whatever writes to a place over more than one call holds its lock while it does, so that another writer is refused in words::
+
+    with locked(folder / LOCK, folder, removed=True):
+        ...
 
 A lock ends with its process, however that ends. On NFS it holds between machines, unless mounted with ``nolock`` or
 ``local_lock``: then within one machine. Where a file system has no locks at all, filelock warns and makes marker files.
@@ -10,6 +15,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -18,13 +24,14 @@ from spectra.results.writing import unwritable
 
 
 @contextmanager
-def locked(path: Path, output: Path, *, wait: float = 0.0) -> Iterator[None]:
+def locked(path: Path, output: Path, *, wait: float = 0.0, removed: bool = False) -> Iterator[None]:
     """Hold a lock.
 
     Args:
-        path: The lock's file. It stays: whoever removes it has to keep others from locking meanwhile.
+        path: The lock's file, in an existing folder. A killed process leaves it behind, and no lock on it.
         output: What it protects, for the message.
         wait: Seconds until another holder is an error.
+        removed: Remove the file at the end, while nobody else can hold it; whoever waits for it meanwhile takes a new one.
 
     Yields:
         Nothing, while it is held.
@@ -45,9 +52,12 @@ def locked(path: Path, output: Path, *, wait: float = 0.0) -> Iterator[None]:
     try:
         if not isinstance(lock, SoftFileLock):  # a marker file says whose it is, in its own words
             with suppress(OSError):  # a full disk does not change who holds the lock
-                path.write_text(f"process {os.getpid()} on '{platform.node()}'", encoding="utf-8")
+                path.write_text(f"process {os.getpid()} on '{platform.node()}' since {_now()}", encoding="utf-8")
         yield
     finally:
+        if removed:
+            with suppress(OSError):  # Windows removes no open file; a lost disk takes it along
+                path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -85,6 +95,10 @@ def refuse_others(locks: Sequence[Path], output: Path, what: str) -> None:
             f"'{output}' is being written by {_holder(locks[0])}, so that it cannot be {what}. Let that end, or choose "
             "another --output."
         )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _holder(path: Path) -> str:

@@ -5,12 +5,12 @@ import sys
 import pytest
 
 from spectra.errors import ResultsError
-from spectra.training.run_locks import is_held, locked, refuse_others
+from spectra.results.run_locks import is_held, locked, refuse_others
 
 HOLDER = """
 import sys
 from pathlib import Path
-from spectra.training.run_locks import locked
+from spectra.results.run_locks import locked
 
 with locked(Path(sys.argv[1]), Path("output")):
     print(flush=True)
