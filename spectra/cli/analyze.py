@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from spectra.cli.progress import stdout_for_answers, work_bar
+from spectra.cli.progress import kept_work, stdout_for_answers
 from spectra.cli.run_flags import check_forms, number_of_workers, with_run_flags, with_speech_flags
 from spectra.cli.setting_flags import GroupedCommand, with_setting_flags
 from spectra.errors import InputError
@@ -106,26 +106,22 @@ def analyze(
 
     from spectra.diagnose.analyze import analyze as run
 
-    try:
-        with stdout_for_answers(engine), work_bar(hidden=quiet or not sys.stderr.isatty()) as progress:
-            report = run(
-                model,
-                base=base,
-                profile=profile,
-                device=device,
-                workers=num_workers,
-                engine=engine,
-                address=address,
-                output=output,
-                shard=shard,
-                force=force,
-                progress=progress,
-                **cast("SettingsChanges", settings),
-            )
-    except KeyboardInterrupt:
-        if output is not None:
-            print(f"Finished layers are kept in '{output}'; the same command continues there.", file=sys.stderr)
-        raise
+    hidden = quiet or not sys.stderr.isatty()
+    with stdout_for_answers(engine), kept_work("layers", output, force=force, hidden=hidden) as progress:
+        report = run(
+            model,
+            base=base,
+            profile=profile,
+            device=device,
+            workers=num_workers,
+            engine=engine,
+            address=address,
+            output=output,
+            shard=shard,
+            force=force,
+            progress=progress,
+            **cast("SettingsChanges", settings),
+        )
     _print(report, as_json=as_json, as_csv=as_csv, rows=rows, no_color=no_color)
     if with_page and output is not None:
         from spectra.report.html import write_page

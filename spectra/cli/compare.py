@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from spectra.cli.flag_words import flags_of, in_flags
-from spectra.cli.progress import work_bar
+from spectra.cli.progress import kept_work
 from spectra.cli.run_flags import check_forms, number_of_workers, with_run_flags, with_speech_flags
 from spectra.cli.setting_flags import GroupedCommand, with_setting_flags
 from spectra.errors import InputError, SpectraError
@@ -123,26 +123,21 @@ def compare(
 
     from spectra.diagnose.compare import compare as run
 
-    try:
-        with work_bar(hidden=quiet or not sys.stderr.isatty()) as progress:
-            comparison = run(
-                chosen[0],
-                *chosen[1:],
-                over_time=over_time,
-                directions=directions,
-                intruder_threshold=intruder_threshold,
-                profile=profile,
-                device=device,
-                workers=num_workers,
-                output=output,
-                force=force,
-                progress=progress,
-                **cast("SettingsChanges", settings),
-            )
-    except KeyboardInterrupt:
-        if output is not None:
-            print(f"Finished matrices are kept in '{output}'; the same command continues there.", file=sys.stderr)
-        raise
+    with kept_work("matrices", output, force=force, hidden=quiet or not sys.stderr.isatty()) as progress:
+        comparison = run(
+            chosen[0],
+            *chosen[1:],
+            over_time=over_time,
+            directions=directions,
+            intruder_threshold=intruder_threshold,
+            profile=profile,
+            device=device,
+            workers=num_workers,
+            output=output,
+            force=force,
+            progress=progress,
+            **cast("SettingsChanges", settings),
+        )
     _print(comparison, as_json=as_json, as_csv=as_csv, rows=rows, no_color=no_color)
     if not quiet and not (as_json or as_csv):
         print(_next_step(comparison, output), file=sys.stderr)

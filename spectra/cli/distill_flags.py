@@ -10,13 +10,12 @@ import click
 
 from spectra.cli.distill_checks import check_computing
 from spectra.cli.flag_words import flags_of, in_flags, warnings_in_flags
+from spectra.cli.interrupted import ended
 from spectra.cli.setting_flags import GroupedCommand
 from spectra.errors import InputError, SpectraError, did_you_mean
 
 if TYPE_CHECKING:
     from spectra.training.sdft.generation import Backend, GenerationSpec
-
-_INTERRUPTED = 130  # as spectra.cli.main says
 
 # Which flags each backend takes.
 _OWN = {
@@ -94,9 +93,8 @@ class DistillCommand(GroupedCommand):
         except SpectraError as error:
             error.args = (in_flags(str(error), flags), *error.args[1:])
             raise
-        except KeyboardInterrupt:
-            print(f"spectra: interrupted{_afterwards(ctx.params)}", file=sys.stderr)
-            raise click.exceptions.Exit(_INTERRUPTED) from None
+        except KeyboardInterrupt as interrupt:
+            raise ended(interrupt, _afterwards(ctx.params)) from None
 
 
 def with_flags(groups: Mapping[str, Sequence[Callable[..., Any]]]) -> Callable[[Any], Any]:

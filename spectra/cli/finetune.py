@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectra.cli.interrupted import ended
 from spectra.cli.setting_flags import GroupedCommand
 from spectra.errors import InputError, SpectraError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from spectra.results.run_record import RunRecord
     from spectra.training.recipe import Draft, Recipe
 
-_DONE, _USAGE, _INTERRUPTED = 0, 2, 130  # as spectra.cli.main says
+_DONE, _USAGE = 0, 2  # as spectra.cli.main says
 _LOOKING, _OUTPUT = "Look before it runs", "Output"
 
 _EXAMPLES = """\b
@@ -65,10 +66,8 @@ class FinetuneCommand(GroupedCommand):
         """
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            if _speaks():
-                print(f"spectra: interrupted{_afterwards(ctx.params)}", file=sys.stderr)
-            raise click.exceptions.Exit(_INTERRUPTED) from None
+        except KeyboardInterrupt as interrupt:
+            raise ended(interrupt, _afterwards(ctx.params), speaks=_speaks()) from None
 
 
 @click.command(cls=FinetuneCommand, epilog=_EXAMPLES, no_args_is_help=True)

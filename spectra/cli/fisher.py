@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectra.cli.interrupted import keeping
 from spectra.cli.model_and_data import (
     ModelAndData,
     ModelAndDataCommand,
@@ -141,21 +142,18 @@ def fisher(
     which = {"kind": kind, "reduction": reduction, "num_draws": draws, "include": include, "exclude": exclude}
     is_new = state is None or not state.exists()
     try:
-        result, eigenvalues = _measured(
-            model,
-            ModelAndData(**flags),
-            which,
-            num_texts=spectrum,
-            hidden=quiet or not sys.stderr.isatty(),
-            keep=keep,
-            aggregate=aggregate,
-            insert=insert,
-            state=state,
-        )
-    except KeyboardInterrupt:
-        if state is not None and state.exists():
-            print(f"The texts so far are kept in '{state}'; the same command continues there.", file=sys.stderr)
-        raise
+        with keeping("The texts so far", state):
+            result, eigenvalues = _measured(
+                model,
+                ModelAndData(**flags),
+                which,
+                num_texts=spectrum,
+                hidden=quiet or not sys.stderr.isatty(),
+                keep=keep,
+                aggregate=aggregate,
+                insert=insert,
+                state=state,
+            )
     except SpectraError:
         if state is not None and is_new:  # the same command would end here again
             state.unlink(missing_ok=True)

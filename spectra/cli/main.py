@@ -1,7 +1,7 @@
 """The entry point: commands, exit codes, and errors as one line.
 
 Exit codes: 0 done; 1 done, but a layer could not be analysed; 2 usage or input error; 70 internal error;
-130 interrupted.
+130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from spectra.cli.compare import compare
 from spectra.cli.distill import distill
 from spectra.cli.finetune import finetune
 from spectra.cli.fisher import fisher
+from spectra.cli.interrupted import Interrupted, exit_code, sigterm_like_ctrl_c
 from spectra.cli.merge import merge
 from spectra.cli.plan import plan
 from spectra.cli.plot import plot
@@ -32,13 +33,13 @@ from spectra.cli.surface import surface
 from spectra.cli.sweep import sweep
 from spectra.errors import SpectraError, SpectraWarning
 
-DONE, FAILED, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 70, 130
+DONE, FAILED, USAGE, INTERNAL = 0, 1, 2, 70
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done; 1 done, but a layer could not be analysed; 2 usage or input error; 70 internal error; "
-    "130 interrupted.",
+    "130 interrupted; 143 terminated.",
 )
 @click.version_option(__version__, message="%(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
@@ -92,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             shown(message, category, *where, **more)
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), sigterm_like_ctrl_c():
         warnings.showwarning = show
         return _run(arguments)
 
@@ -116,9 +117,12 @@ def _run(arguments: list[str]) -> int:
     except SpectraError as error:
         _say(str(error))
         return USAGE
-    except (click.Abort, KeyboardInterrupt):
-        _say("interrupted")
-        return _leave_now(INTERRUPTED)
+    except Interrupted as error:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # after the terminal's ^C, as click does it
+        return _leave_now(error.code, str(error))
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _leave_now(exit_code(error.__cause__ if isinstance(error, click.Abort) else error))
     except (SystemExit, BrokenPipeError):  # click's and rich's answer to a reader that left early: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
@@ -144,8 +148,9 @@ def _internal(error: Exception, *, debug: bool) -> int:
     return INTERNAL
 
 
-def _leave_now(code: int) -> int:
+def _leave_now(code: int, words: str = "") -> int:
     """End without waiting for the decompositions still running in worker threads."""
+    _say(f"interrupted. {words}" if words else "interrupted")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

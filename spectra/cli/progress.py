@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
 from typing import Any, Protocol
+
+from spectra.cli.interrupted import keeping
 
 
 class Advance(Protocol):
@@ -106,3 +109,21 @@ def stdout_for_answers(engine: str) -> AbstractContextManager[Any]:
         A context.
     """
     return redirect_stdout(sys.stderr) if engine == "ray" else nullcontext()
+
+
+@contextmanager
+def kept_work(what: str, output: Path | None, *, force: bool, hidden: bool) -> Iterator[Callable[[Any], None] | None]:
+    """Show the progress of work that a result folder keeps, and say after a signal that it does.
+
+    Args:
+        what: What is finished one by one, in the plural.
+        output: The folder, if there is one.
+        force: Whether the command was told to start over.
+        hidden: Show no progress.
+
+    Yields:
+        As :func:`work_bar`.
+    """
+    kept = None if output is None else output.expanduser()
+    with keeping(f"Finished {what}", kept, output, force=force), work_bar(hidden=hidden) as progress:
+        yield progress

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from spectra.cli.interrupted import keeping
 from spectra.cli.model_and_data import ModelAndData, ModelAndDataCommand, memory_in_words, prepare, with_model_and_data
 from spectra.cli.progress import progress_bar
 from spectra.errors import ResultsError
@@ -95,28 +96,27 @@ def surface(
 
     scores = load_fisher(fisher)
     given = ModelAndData(**flags)
-    try:
-        with progress_bar("points", hidden=quiet or not sys.stderr.isatty()) as advance, memory_in_words():
-            prepared = prepare(model, dataclasses.replace(given, task=given.task or scores.info.task))
-            result = loss_surface(
-                prepared.model,
-                prepared.batches,
-                scores,
-                regions=[name.strip() for name in regions.split(",")],
-                num_points=points,
-                radius=radius,
-                level=level,
-                norm_matched=norm_matched,
-                include_vectors=vectors,
-                seed=given.seed,
-                task=prepared.task,
-                state=output,
-                progress=lambda progress: advance(progress.num_done, progress.num_points),
-            )
-    except KeyboardInterrupt:
-        if output.exists():
-            print(f"The points so far are kept in '{output}'; the same command continues there.", file=sys.stderr)
-        raise
+    with (
+        keeping("The points so far", output),
+        progress_bar("points", hidden=quiet or not sys.stderr.isatty()) as advance,
+        memory_in_words(),
+    ):
+        prepared = prepare(model, dataclasses.replace(given, task=given.task or scores.info.task))
+        result = loss_surface(
+            prepared.model,
+            prepared.batches,
+            scores,
+            regions=[name.strip() for name in regions.split(",")],
+            num_points=points,
+            radius=radius,
+            level=level,
+            norm_matched=norm_matched,
+            include_vectors=vectors,
+            seed=given.seed,
+            task=prepared.task,
+            state=output,
+            progress=lambda progress: advance(progress.num_done, progress.num_points),
+        )
     for note in prepared.notes:
         print(f"{note}\n")
     print(result)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectra.cli.interrupted import ended
 from spectra.cli.progress import Advance, progress_bar
 from spectra.cli.setting_flags import GroupedCommand
 from spectra.errors import InputError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from spectra.results.sweep_summary import SweepSummary
     from spectra.training.sweep.runs import SweepPlan
 
-_DONE, _FAILED, _INTERRUPTED = 0, 1, 130  # as spectra.cli.main says
+_DONE, _FAILED = 0, 1  # as spectra.cli.main says
 _SUMMARY, _SUMMARY_JSON, _FIGURES = "summary.md", "summary.json", "figures"
 _WORKER = "spectra.cli.sweep_run"
 
@@ -173,9 +174,8 @@ def _run(plan: SweepPlan, jobs: int, metric: str | None, *, quiet: bool) -> Swee
         told = _Told(advance, metric, quiet=quiet)
         try:
             return run_sweep(plan, jobs=jobs, progress=told, worker=_WORKER)
-        except KeyboardInterrupt:
-            print("spectra: interrupted; what is finished stays, and the same command goes on", file=sys.stderr)
-            raise click.exceptions.Exit(_INTERRUPTED) from None
+        except KeyboardInterrupt as interrupt:
+            raise ended(interrupt, "; what is finished stays, and the same command goes on") from None
 
 
 class _Told:

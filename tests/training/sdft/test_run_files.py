@@ -273,7 +273,7 @@ def test_a_second_process_is_refused_and_told_who_writes(files):
     with process(files, how="hold") as other:
         assert other.stdout.readline() == f"{IDS[0]}\n"
         with pytest.raises(
-            ResultsError, match=rf"own \[v1\]\.jsonl' is being written by process {other.pid} on '.+'\. Let it end"
+            ResultsError, match=rf"own \[v1\]\.jsonl' is being written by process {other.pid} on '.+' since .+ UTC\. Let it end"
         ):
             write(files, [])
         assert merge(files, IDS) is None
