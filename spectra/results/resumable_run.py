@@ -17,8 +17,8 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -72,8 +72,7 @@ class ResumableRun(ABC, Generic[Part, Result]):
         self._held = ExitStack()
         if not force:  # before a lock is put into what may be somebody else's folder, or one that cannot be written to
             self._look_around(is_held=False)
-        if self.complete is None:
-            self._begin(force)
+        self._begin(force)
 
     def finish(self, result: Result) -> None:
         """Write the finished result, remove the record of progress and let others in.
@@ -174,14 +173,25 @@ class ResumableRun(ABC, Generic[Part, Result]):
             self.finished.update(kept)
 
     def _begin(self, force: bool) -> None:
+        if self.complete is not None:
+            if (self.folder / LOCK).exists():  # of a process that was killed in its last moment
+                with suppress(ResultsError), self._locked():
+                    pass
+            return
         with ExitStack() as held:  # whatever fails, the lock is let go
-            held.enter_context(locked(made(self.folder) / LOCK, self.folder, removed=True))
-            remove_leftovers(self.folder)
+            made(self.folder)
+            held.enter_context(self._locked())
             if not force:
                 self._look_around(is_held=True)
             if self.complete is None:  # nobody else has finished it meanwhile
                 self._journal = self._opened(goes_on=not force and (self.folder / PROGRESS).is_file())
                 self._held = held.pop_all()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with locked(self.folder / LOCK, self.folder, removed=True):
+            remove_leftovers(self.folder)
+            yield
 
     def _opened(self, *, goes_on: bool) -> Journal:
         """Open the record of progress; a new one with its first lines, so that none is ever seen without them."""
