@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectra.cli.progress import stdout_for_answers, work_bar
+from spectra.cli.progress import kept_work, stdout_for_answers
 from spectra.errors import InputError
 from spectra.results.words import counted
 
@@ -53,12 +53,9 @@ def analyze_several(models: tuple[str, ...], output: Path | None, answer: FleetA
         raise InputError("several models: each gets a result folder of its own. Give a folder for them with --output DIR.")
     from spectra.diagnose.fleet import analyze_fleet
 
-    try:
-        with stdout_for_answers(options["engine"]), work_bar(hidden=answer.quiet or not sys.stderr.isatty()) as progress:
-            fleet = analyze_fleet(models, output=output, progress=progress, **options)
-    except KeyboardInterrupt:
-        print(f"Finished layers are kept in '{output}'; the same command continues there.", file=sys.stderr)
-        raise
+    hidden = answer.quiet or not sys.stderr.isatty()
+    with stdout_for_answers(options["engine"]), kept_work("layers", output, force=options["force"], hidden=hidden) as progress:
+        fleet = analyze_fleet(models, output=output, progress=progress, **options)
     _print(fleet, answer)
     if answer.with_page:
         from spectra.report.html import write_page
