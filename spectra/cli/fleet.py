@@ -54,7 +54,10 @@ def analyze_several(models: tuple[str, ...], output: Path | None, answer: FleetA
     from spectra.diagnose.fleet import analyze_fleet
 
     hidden = answer.quiet or not sys.stderr.isatty()
-    with stdout_for_answers(options["engine"]), kept_work("layers", output, force=options["force"], hidden=hidden) as progress:
+    with (
+        stdout_for_answers(options["engine"]),
+        kept_work("layers", output, force=bool(options.get("force")), hidden=hidden) as progress,
+    ):
         fleet = analyze_fleet(models, output=output, progress=progress, **options)
     _print(fleet, answer)
     if answer.with_page:

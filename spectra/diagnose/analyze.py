@@ -216,7 +216,7 @@ def work_through(
     num_layers = sum(len(run.plan.jobs) for run in runs)
     num_done = num_layers - sum(waiting.values())
     share = 1.0 - sum(_cost(run.waiting) for run in runs) / total
-    if progress:
+    if progress and waiting:
         progress(Progress("", num_done, num_layers, share, len(runs)))
     for run in runs:
         if run.complete is not None:
