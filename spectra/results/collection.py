@@ -9,12 +9,13 @@ import dataclasses
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import ResultsError, SpectraWarning
+from spectra.results.fleet import FLEET, fleet_models
 from spectra.results.records import LayerDiagnostics, Summary
 from spectra.results.report import Report
 from spectra.results.settings import AnalysisSettings
@@ -90,8 +91,10 @@ def collect(
     if not found:
         raise ResultsError("collect: expected at least one result folder. Make one: spectra analyze MODEL --output DIR")
     num_left_out = 0
-    for folder in found:
+    for folder, reason in found.items():
         try:
+            if reason:
+                raise ResultsError(f"'{folder}' has no result: {reason}")
             _add(table, folder, summary=summary)
         except ResultsError as error:
             num_left_out += 1
@@ -103,30 +106,39 @@ def collect(
     return table.to_pandas()
 
 
-def result_folders(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def result_folders(paths: Iterable[str | os.PathLike[str]]) -> dict[Path, str]:
     """Find result folders, unfinished ones among them.
 
     Args:
         paths: Result folders, or folders of them.
 
     Returns:
-        Each once: those given, and in place of one that is no result the results in it, by name. One without any stays.
+        Each once, with the reason why it is none where the record of a fleet tells: those given, and in place of one that is no
+        result the results in it, in the order of the fleet or by name. One without any stays.
+
+    Raises:
+        ResultsError: A damaged record of a fleet.
     """
-    found: dict[Path, Path] = {}
+    found: dict[Path, tuple[Path, str]] = {}
     for path in map(Path, paths):
         path = path.expanduser()
-        inside = [] if _is_result(path) else sorted(filter(_is_result, _folders_in(path)))
-        for folder in inside or [path]:
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values())
+        inside = {} if _is_result(path) else _results_in(path)
+        for folder, reason in (inside or {path: ""}).items():
+            found.setdefault(folder.resolve(), (folder, reason))
+    return dict(found.values())
+
+
+def _results_in(path: Path) -> dict[Path, str]:
+    if not path.is_dir():
+        return {}
+    models = fleet_models(path) if (path / FLEET).is_file() else []
+    listed = {path / model.name: model.error or "not analysed yet" for model in models}
+    found = listed | dict.fromkeys(sorted(entry for entry in path.iterdir() if _is_result(entry)), "")
+    return {folder: "" if _is_result(folder) else reason for folder, reason in found.items()}
 
 
 def _is_result(folder: Path) -> bool:
     return any((folder / name).exists() for name in (REPORT, PROGRESS, SHARDS))
-
-
-def _folders_in(path: Path) -> Iterator[Path]:
-    return (entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else iter(())
 
 
 def _warn(folder: Path, error: ResultsError) -> None:

@@ -125,8 +125,22 @@ def load_fleet(folder: str | os.PathLike[str]) -> FleetReport:
         ResultsError: Not the folder of a fleet, or a damaged one.
     """
     path = Path(folder).expanduser()
-    models = read_versioned(path / FLEET, "record of a fleet", SCHEMA_VERSION, _models, again=_AGAIN)
-    return FleetReport(path, tuple(_with_summary(path, model) for model in models))
+    return FleetReport(path, tuple(_with_summary(path, model) for model in fleet_models(path)))
+
+
+def fleet_models(folder: Path) -> list[FleetModel]:
+    """Read which models a fleet has, and why some could not be analysed.
+
+    Args:
+        folder: Of the fleet.
+
+    Returns:
+        The models without their summaries, whether or not there are any.
+
+    Raises:
+        ResultsError: Not the folder of a fleet, or a damaged record.
+    """
+    return read_versioned(folder / FLEET, "record of a fleet", SCHEMA_VERSION, _models, again=_AGAIN)
 
 
 def begin_fleet(folder: str | os.PathLike[str], locations: Mapping[str, Any], *, force: bool) -> FleetReport:
@@ -148,7 +162,7 @@ def begin_fleet(folder: str | os.PathLike[str], locations: Mapping[str, Any], *,
     if held and FLEET not in held and not force:
         what = "the result of one model" if REPORT in held else f"other files ('{min(held)}')"
         raise ResultsError(f"'{path}' holds {what}. Choose another folder for several models, or write among it with --force.")
-    earlier = read_versioned(path / FLEET, "record of a fleet", SCHEMA_VERSION, _models, again=_AGAIN) if FLEET in held else []
+    earlier = fleet_models(path) if FLEET in held else []
     names = folder_names(locations, {model.location: model.name for model in earlier})
     fleet = FleetReport(path, tuple(FleetModel(name, location) for location, name in names.items()))
     write_fleet(fleet)
@@ -165,7 +179,7 @@ def write_fleet(fleet: FleetReport) -> None:
         ResultsError: It cannot be written.
     """
     file = fleet.folder / FLEET
-    earlier = read_versioned(file, "record of a fleet", SCHEMA_VERSION, _models, again=_AGAIN) if file.exists() else []
+    earlier = fleet_models(fleet.folder) if file.exists() else []
     models = {model.location: model for model in (*earlier, *fleet.models)}
     plain = [{"name": model.name, "location": model.location, "error": model.error} for model in models.values()]
     write_json(file, {"schema_version": SCHEMA_VERSION, "models": plain})

@@ -9,7 +9,7 @@ import spectra
 from spectra import ResultsError
 from spectra.errors import SpectraWarning
 from spectra.results.collection import CollectedRun, collect, result_folders
-from tests.models import small_weights, uneven_weights
+from tests.models import small_weights, uneven_weights, write_small
 
 RUN = list(CollectedRun.__annotations__)
 
@@ -98,7 +98,22 @@ def test_folders_of_folders_and_repeated_ones_are_found_once(zoo, tmp_path, monk
     ]
     assert len(collect([zoo, "first"])) == len(collect(zoo))
     (tmp_path / "empty").mkdir()
-    assert result_folders([tmp_path / "empty"]) == [tmp_path / "empty"]
+    assert result_folders([tmp_path / "empty"]) == {tmp_path / "empty": ""}
+
+
+def test_the_models_of_a_fleet_come_in_its_order_and_those_it_could_not_analyse_are_told(tmp_path):
+    paths = [write_small(tmp_path / "z.safetensors"), tmp_path / "gone.safetensors", write_small(tmp_path / "a.safetensors")]
+    spectra.analyze_fleet([str(path) for path in paths], output=tmp_path / "fleet")
+    found = []
+    table = collect(tmp_path / "fleet", left_out=lambda folder, error: found.append((folder.name, str(error))))
+    assert list(table["run"].drop_duplicates()) == ["z", "a"]
+    ((name, reason),) = found
+    assert name == "gone"
+    assert reason.startswith(f"'{tmp_path / 'fleet' / 'gone'}' has no result: ")
+    assert "gone.safetensors" in reason
+    (tmp_path / "fleet" / "fleet.json").write_text("{")
+    with pytest.raises(ResultsError, match="is no record of a fleet, or a damaged one"):
+        collect(tmp_path / "fleet")
 
 
 def test_what_cannot_be_read_is_named_and_left_out(copied):
