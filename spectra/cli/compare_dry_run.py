@@ -34,16 +34,17 @@ def compare_dry_run(
     Raises:
         InputError: One of the models is a saved analysis.
     """
-    from spectra.diagnose.analyze import resolve_device
     from spectra.diagnose.compare_reports import is_report
     from spectra.diagnose.compared_models import open_models
+    from spectra.diagnose.engines.devices import resolve_devices
     from spectra.diagnose.profiles import resolve_settings
 
     saved = [model for model in models if is_report(model)]
     if saved:
         raise InputError(f"'{saved[0]}' is a saved analysis, whose metrics are compared at once. Leave out --dry-run.")
-    resolve_device(device, models[0])
-    opened = open_models(models[0], models[1:], resolve_settings(profile, **cast("SettingsChanges", settings)), revision=False)
+    resolved = resolve_settings(profile, **cast("SettingsChanges", settings))
+    resolve_devices(device, models[0], resolved.precision)
+    opened = open_models(models[0], models[1:], resolved, revision=False)
     if as_json:
         print(json.dumps(_as_dict(opened), indent=1))
     else:

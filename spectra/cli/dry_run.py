@@ -44,16 +44,15 @@ def dry_run(
     Returns:
         The exit code 0.
     """
-    from spectra.diagnose.analyze import resolve_device, resolve_workers
+    from spectra.diagnose.engines.devices import resolve_devices, seats_at
     from spectra.diagnose.plan import plan_analysis
     from spectra.diagnose.profiles import resolve_settings
     from spectra.diagnose.shards import part_of
     from spectra.results.shards import Shard
     from spectra.sources import open_source
 
-    resolve_device(device, model)
-    num_workers = resolve_workers(workers)
     resolved = resolve_settings(profile, **cast("SettingsChanges", settings))
+    num_workers = len(seats_at(resolve_devices(device, model, resolved.precision), workers))
     source = open_source(model, base=base, lora=resolved.lora)
     plan = plan_analysis(source, resolved)
     plan = plan if shard is None else part_of(plan, Shard.parse(shard))

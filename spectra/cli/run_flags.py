@@ -15,9 +15,13 @@ _WHERE = (
         "--profile", default="default", metavar="NAME", show_default=True, help="default, weightwatcher or tempbalance."
     ),
     click.option(
-        "--device", default="auto", metavar="D", show_default=True, help="cpu, cuda, cuda:1, ...; auto: cpu for files."
+        "--device",
+        default="auto",
+        metavar="D",
+        show_default=True,
+        help="cpu, cuda (every GPU), cuda:1, or several: cuda:0,cuda:1; auto: cpu for files.",
     ),
-    click.option("--workers", default="auto", metavar="N", show_default=True, help="Worker threads."),
+    click.option("--workers", default="auto", metavar="N", show_default=True, help="Worker threads; on GPUs, for each."),
     click.option(
         "--output",
         "-o",

@@ -8,23 +8,22 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
 from spectra._version import __version__
 from spectra.diagnose.assembly import Diagnosed
-from spectra.diagnose.engines import local
+from spectra.diagnose.engines import devices as device_engine
+from spectra.diagnose.engines.devices import resolve_devices, resolve_workers, seats_at
 from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.model_run import ModelRun
 from spectra.diagnose.profiles import resolve_settings
 from spectra.diagnose.shard_of_process import resolve_shard
 from spectra.errors import InputError, did_you_mean
-from spectra.esd.accelerator import CPU, check_device
 from spectra.matrices import WeightMatrices
 from spectra.results.report import Report
-from spectra.results.settings import SettingsChanges
+from spectra.results.settings import AnalysisSettings, SettingsChanges
 
 if TYPE_CHECKING:
     from spectra.sources.open import Model
@@ -73,9 +72,9 @@ def analyze(
             a mapping of names to arrays or tensors; or a folder with a PEFT adapter.
         base: Analyse the difference to this model, weight by weight, matched by name. For an adapter: its base model.
         profile: ``"default"``, ``"weightwatcher"`` for the numbers of WeightWatcher 0.7.7, or ``"tempbalance"``.
-        device: Where spectra are computed: ``"cpu"`` (NumPy), or a device of torch's such as ``"cuda"``. ``"auto"``: the
-            device of a live module, the CPU for files.
-        workers: Worker threads. Default: the cores this process may use; on a GPU one. Numbers do not depend on it.
+        device: Where spectra are computed: ``"cpu"`` (NumPy), a device of torch's such as ``"cuda:1"``, several
+            (``"cuda:0,cuda:1"``), or ``"cuda"``: every GPU. ``"auto"``: the device of a live module, the CPU for files.
+        workers: Worker threads. Default: the cores this process may use; on GPUs three for each. Numbers do not depend on it.
         engine: Who works: ``"local"``, threads of this process; or ``"ray"``, the processes of a Ray cluster, which open the
             checkpoint themselves. Numbers do not depend on it.
         address: Of the Ray cluster: ``"auto"``, ``"HOST:PORT"`` or ``"ray://HOST:PORT"``; ``workers`` is then how many tasks
@@ -100,7 +99,8 @@ def analyze(
             ``lora`` ("delta"): of an adapter the change, "merged", "factors" or "base".
 
             Spectra.
-            ``precision`` ("float64"): or "float32", arithmetic of Gram products and singular values.
+            ``precision`` ("float64"): or "float32", arithmetic of Gram products and singular values, on a GPU of the
+            eigensolver, too.
             ``method`` ("auto"): "gram" or "svd"; see :mod:`spectra.esd.eigenvalues`.
             ``conv_norm`` (1.0): factor on eigenvalues of convolutions; WeightWatcher and TempBalance: 0.5.
             ``normalize`` ("none"): "1/N" divides eigenvalues by the larger side.
@@ -141,7 +141,7 @@ def analyze(
     """
     resolved = resolve_settings(profile, **settings)
     part = resolve_shard(shard, has_output=output is not None)
-    crew = crew_for(model, engine=engine, address=address, workers=workers, device=device)
+    crew = crew_for(model, engine=engine, address=address, workers=workers, device=device, precision=resolved.precision)
     with closing(ModelRun(model, resolved, base=base, output=output, shard=part, force=force)) as run:
         (report,) = [report for _, report in work_through([run], crew, progress=progress)]
     return report
@@ -156,7 +156,8 @@ class Crew:
         address: Of a Ray cluster, or ``None``.
         workers: Threads, or CPUs of a Ray cluster that is started for it.
         at_once: Most tasks in flight on a cluster that is there; ``None``: as many as it has room for.
-        device: Where spectra are computed.
+        device: Where spectra are computed; several between commas.
+        seats: The device of each thread of this machine; empty for Ray.
     """
 
     engine: str
@@ -164,9 +165,18 @@ class Crew:
     workers: int
     at_once: int | None
     device: str
+    seats: tuple[str, ...] = ()
 
 
-def crew_for(model: Model | None, *, engine: str, address: str | None, workers: int | Literal["auto"], device: str) -> Crew:
+def crew_for(
+    model: Model | None,
+    *,
+    engine: str,
+    address: str | None,
+    workers: int | Literal["auto"],
+    device: str,
+    precision: str,
+) -> Crew:
     """Check who is to work.
 
     Args:
@@ -175,6 +185,7 @@ def crew_for(model: Model | None, *, engine: str, address: str | None, workers: 
         address: Likewise.
         workers: Likewise.
         device: Likewise.
+        precision: Likewise.
 
     Returns:
         Who works.
@@ -194,8 +205,9 @@ def crew_for(model: Model | None, *, engine: str, address: str | None, workers: 
         return Crew(engine, address, resolve_workers(workers), at_once, device_on_nodes(device))
     if address is not None:
         raise InputError(f"address '{address}': only engine 'ray' works at another place. Add engine='ray' (--engine ray).")
-    where = resolve_device(device, model)
-    return Crew(engine, None, 1 if where != CPU and workers == "auto" else resolve_workers(workers), None, where)
+    where = resolve_devices(device, model, precision)
+    seats = seats_at(where, workers)
+    return Crew(engine, None, len(seats), None, ",".join(where), seats)
 
 
 def work_through(
@@ -250,49 +262,15 @@ def _worked(
         return
     for run in runs:
         run.begin()
-        diagnose = partial(diagnose_layers, settings=run.plan.settings, device=crew.device)
-        with closing(local.run(diagnose, batches(run.waiting), cost=_cost, workers=crew.workers)) as finished:
+        settings = run.plan.settings
+        work = batches(run.waiting, crew.seats, settings.precision)
+        with closing(device_engine.run(_diagnose(settings), work, cost=_cost, seats=crew.seats)) as finished:
             for batch, results in finished:
                 yield run, batch, results
 
 
-def resolve_device(device: str, model: Model | None) -> str:
-    """Check a device, or choose it.
-
-    Args:
-        device: ``"auto"``, ``"cpu"`` or a device of torch's.
-        model: What will be analysed.
-
-    Returns:
-        The name of the device.
-
-    Raises:
-        InputError: A device that is not there.
-    """
-    if device != "auto":
-        return check_device(device)
-    parameters = getattr(model, "parameters", None)
-    first = next(iter(parameters()), None) if callable(parameters) else None
-    return CPU if first is None or first.device.type in (CPU, "meta") else str(first.device)
-
-
-def resolve_workers(workers: int | Literal["auto"]) -> int:
-    """Check a number of workers, or choose it.
-
-    Args:
-        workers: At least 1, or ``"auto"``.
-
-    Returns:
-        The number.
-
-    Raises:
-        InputError: Anything else.
-    """
-    if workers == "auto":
-        return local.usable_cores()
-    if not isinstance(workers, int) or workers < 1:
-        raise InputError(f"workers: expected 'auto' or a number of at least 1, got {workers!r}.")
-    return workers
+def _diagnose(settings: AnalysisSettings) -> Callable[[Sequence[WeightMatrices], str], list[Diagnosed]]:
+    return lambda batch, device: diagnose_layers(batch, settings, device=device)
 
 
 def _cost(batch: Sequence[WeightMatrices]) -> float:

@@ -8,20 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Literal, Unpack
 
 from spectra._version import __version__
-from spectra.diagnose.analyze import Progress, environment_of, resolve_device, resolve_workers
+from spectra.diagnose.analyze import Progress, environment_of
 from spectra.diagnose.compare_reports import compare_reports, is_report
 from spectra.diagnose.compared_models import OpenedModels, open_models
-from spectra.diagnose.engines import local
+from spectra.diagnose.engines import devices as device_engine
 from spectra.diagnose.layer import batches
 from spectra.diagnose.matrix_change import Asked, compare_matrices
 from spectra.diagnose.profiles import resolve_settings
 from spectra.diagnose.thresholds import INTRUDER_COSINE, NUM_DIRECTIONS
 from spectra.errors import InputError
-from spectra.esd.accelerator import CPU
 from spectra.matrices import WeightMatrices
 from spectra.results.comparison import Comparison
 from spectra.results.comparison_store import ComparisonRun, FinishedMatrix, comparison_header
@@ -65,7 +63,7 @@ def compare(
         intruder_threshold: A leading left singular vector whose largest absolute cosine to any of the base's is smaller is
             an intruder (arXiv 2410.21228); in (0, 1]. Default 0.5, as in Hugging Face's PEFT (``threshold_epsilon``).
         device: Where spectra are computed, as for :func:`spectra.analyze`; singular vectors always on the CPU.
-        workers: Worker threads. Default: the cores this process may use; on a GPU one. Numbers do not depend on it.
+        workers: As for :func:`spectra.analyze`. Numbers do not depend on it.
         output: Result folder. Matrices are kept there as they are finished; the same call continues an interrupted run and
             returns a finished one.
         force: Write into ``output`` whatever it holds; its other files are left alone.
@@ -96,22 +94,22 @@ def compare(
     if len(models) <= len(others):
         return _of_reports(base, others, settings, over_time=over_time, output=output, force=force)
     resolved = resolve_settings(profile, **settings)
-    where = resolve_device(device, models[0])
-    num_workers = 1 if where != CPU and workers == "auto" else resolve_workers(workers)
+    where = device_engine.resolve_devices(device, models[0], resolved.precision)
+    seats = device_engine.seats_at(where, workers)
     started, clock = datetime.now(UTC), time.perf_counter()
     opened = open_models(models[0], models[1:], resolved, revision=output is not None)
-    asked = Asked(opened.plan.settings, directions, float(intruder_threshold), where)
+    asked = Asked(opened.plan.settings, directions, float(intruder_threshold), where[0])
     draft = _draft(opened, asked, over_time=over_time)
     run = ComparisonRun(output, comparison_header(draft, version=__version__), force=force) if output is not None else None
     if run is not None and run.complete is not None:
         return run.complete
     try:
-        done = _compared(opened, asked, run, num_workers, progress)
+        done = _compared(opened, asked, run, seats, progress)
         comparison = dataclasses.replace(
             draft,
             rows=tuple(done[job.matrix_name].rows[place] for place in range(len(others)) for job in opened.plan.jobs),
             changes={key: array for job in opened.plan.jobs for key, array in done[job.matrix_name].arrays.items()},
-            environment=environment_of(started, time.perf_counter() - clock, num_workers, where),
+            environment=environment_of(started, time.perf_counter() - clock, len(seats), ",".join(where)),
         )
         if run:
             run.finish(comparison)
@@ -171,7 +169,7 @@ def _compared(
     opened: OpenedModels,
     asked: Asked,
     run: ComparisonRun | None,
-    workers: int,
+    seats: Sequence[str],
     progress: Callable[[Progress], None] | None,
 ) -> dict[str, FinishedMatrix]:
     """Compare all matrices, those of an interrupted run left out; return them by name."""
@@ -181,8 +179,11 @@ def _compared(
     share = 1.0 - _cost(waiting) / total
     if progress:
         progress(Progress("", len(done), len(jobs), share))
-    work = partial(compare_matrices, others=opened.others, asked=asked)
-    with closing(local.run(work, batches(waiting), cost=_cost, workers=workers)) as finished:
+
+    def work(batch: Sequence[WeightMatrices], device: str) -> list[FinishedMatrix]:
+        return compare_matrices(batch, others=opened.others, asked=dataclasses.replace(asked, device=device))
+
+    with closing(device_engine.run(work, batches(waiting), cost=_cost, seats=seats)) as finished:
         for batch, results in finished:
             for job, found in zip(batch, results, strict=True):
                 done[job.matrix_name] = found

@@ -63,7 +63,7 @@ def analyze_fleet(
     """
     locations = _locations(models)
     resolved = resolve_settings(profile, **settings)
-    crew = crew_for(None, engine=engine, address=address, workers=workers, device=device)
+    crew = crew_for(None, engine=engine, address=address, workers=workers, device=device, precision=resolved.precision)
     fleet = begin_fleet(output, locations, force=force)
     found = {model.name: model for model in fleet.models}
     with ExitStack() as open_runs:

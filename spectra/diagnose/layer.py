@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,10 +16,12 @@ from spectra.diagnose.kept_grams import KeptGrams
 from spectra.diagnose.spectra_of import Found, spectra_of, with_replicas
 from spectra.diagnose.thresholds import LABELLED_STRATEGIES, MIN_EVALS_FOR_LABEL, OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE
 from spectra.errors import NonFiniteWeightsError, SpectraError, TooFewEigenvaluesError
-from spectra.esd.eigenvalues import FloatArray, Spectrum, stack_size
+from spectra.esd.accelerator import CPU
+from spectra.esd.eigenvalues import FloatArray, Spectrum
 from spectra.esd.hill import alpha_hill
 from spectra.esd.norms import log10_alpha_norm, norm_metrics, spectral_entropy
 from spectra.esd.power_law import PowerLawFit, fit_power_law
+from spectra.esd.stacks import stack_size_on
 from spectra.matrices import WeightMatrices
 from spectra.results.records import LayerDiagnostics, LayerStatus
 from spectra.results.settings import AnalysisSettings
@@ -42,25 +45,35 @@ def diagnose_layers(
     readable = [m for m in batch if not (m.tensor.unreadable or m.tensor.no_base) and m.num_eigenvalues]
     found = list(spectra_of(readable, settings, device=device, grams=grams))
     if settings.randomize:
-        found = with_replicas(readable, found, settings)
+        found = with_replicas(readable, found, settings, device=device)
     spectra = dict(zip(map(id, readable), found, strict=True))
     return [diagnosed(matrices, spectra.get(id(matrices)), settings) for matrices in batch]
 
 
-def batches(jobs: Iterable[WeightMatrices]) -> list[list[WeightMatrices]]:
+def batches(
+    jobs: Iterable[WeightMatrices], seats: Sequence[str] = (CPU,), precision: str = "float64"
+) -> list[list[WeightMatrices]]:
     """Group weights whose matrices are better decomposed together.
 
     Args:
         jobs: In any order.
+        seats: The device of each worker thread. On others than the CPU each gets a share of the weights of one size.
+        precision: Arithmetic of a device.
 
     Returns:
         Batches of dense weights of equal, small smaller side; every other weight by itself.
     """
+    jobs = list(jobs)
+    dense = Counter(_smaller_side(job) for job in jobs if job.is_single)
     result: list[list[WeightMatrices]] = []
     open_batches: dict[int, list[WeightMatrices]] = {}
+    room: dict[int, int] = {}
     for job in jobs:
-        small = min(job.num_rows, job.num_cols)
-        size = stack_size(small) if job.is_single else 1
+        small = _smaller_side(job)
+        if job.is_single and small not in room:
+            largest = min(stack_size_on(device, (job.num_rows, job.num_cols), precision) for device in set(seats))
+            room[small] = largest if CPU in seats else min(largest, -(-dense[small] // len(seats)))
+        size = room[small] if job.is_single else 1
         batch = open_batches.get(small) if size > 1 else None
         if batch is None or len(batch) == size:
             batch = []
@@ -69,6 +82,10 @@ def batches(jobs: Iterable[WeightMatrices]) -> list[list[WeightMatrices]]:
                 open_batches[small] = batch
         batch.append(job)
     return result
+
+
+def _smaller_side(job: WeightMatrices) -> int:
+    return min(job.num_rows, job.num_cols)
 
 
 def spectra_by_job(
@@ -162,7 +179,7 @@ def _described(row: LayerDiagnostics, found: Found, matrices: WeightMatrices, se
     }
     if settings.sv_min_over_matrices == "max":
         changes["sv_min"] = math.sqrt(float(result.smallest.max()))
-    notes = [note for note in (matrices.tensor.note, matrices.note, *found.notes) if note]
+    notes = [note for note in (matrices.tensor.note, matrices.note, result.note, *found.notes) if note]
     if result.rank is None:
         changes["sv_min"] = math.nan
         notes.append("ranks and sv_min are under the resolution of the Gram matrix; method 'svd' gives them")

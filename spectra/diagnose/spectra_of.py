@@ -84,7 +84,7 @@ def spectra_of(
 
 
 def with_replicas(
-    batch: Sequence[WeightMatrices], found: Sequence[Found | Exception], settings: AnalysisSettings
+    batch: Sequence[WeightMatrices], found: Sequence[Found | Exception], settings: AnalysisSettings, *, device: str
 ) -> list[Found | Exception]:
     """Add the spectra of the weights in random order, several layers in common calls of the solver.
 
@@ -92,6 +92,7 @@ def with_replicas(
         batch: As for :func:`spectra_of`.
         found: What that function gave for it.
         settings: Resolved settings.
+        device: Where Gram matrices are computed and solved.
 
     Returns:
         The same, with ``replicas`` where there are matrices to shuffle.
@@ -105,7 +106,9 @@ def with_replicas(
         for number in shuffled
     ]
     precision = cast(Precision, settings.precision)
-    spectra = randomized_together(layers, seed=settings.seed, num_replicas=settings.num_replicas, precision=precision)
+    spectra = randomized_together(
+        layers, seed=settings.seed, num_replicas=settings.num_replicas, precision=precision, device=device
+    )
     for number, replicas in zip(shuffled, spectra, strict=True):
         result[number] = dataclasses.replace(cast(Found, found[number]), replicas=replicas)
     return result

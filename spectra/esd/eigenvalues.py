@@ -28,11 +28,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError, NonFiniteWeightsError, SpectraError, did_you_mean
-from spectra.esd.accelerator import CPU, check_device, gram_product, symmetric_eigenvalues
+from spectra.esd.accelerator import CPU, check_device, check_solver, gram_product, own_stream, refusal, symmetric_eigenvalues
 from spectra.esd.real_array import real_array
+from spectra.esd.stacks import stack_size_on
 
 if TYPE_CHECKING:
     import torch
+
+    from spectra.esd.accelerator import Solver
 
 FloatArray = NDArray[np.float64]
 AnyArray = NDArray[Any]
@@ -56,9 +59,8 @@ _BLOCK_BYTES = 24 * 2**20
 # What may go wrong with one matrix while the others are fine (RuntimeError: torch's word for most of its errors).
 MATRIX_ERRORS = (SpectraError, OSError, MemoryError, RuntimeError, np.linalg.LinAlgError)
 
-# NumPy's gufunc loop (ufunc_object.c) keeps the interpreter lock up to this problem size, which for a stack of k matrices
-# with n rows is k * n. Two matrices of n = 384 on two threads took 9.9 ms one by one, as long as on one thread.
-_ROWS_THAT_HOLD_THE_LOCK = 500
+# In the place of a Gram matrix that has left its device.
+_RELEASED = np.empty((0, 0))
 
 # A sum of squares outside this range (per working precision) over- or underflowed, or is about to: rescale first.
 _SAFE_TRACE = {"float64": (1e-280, 1e300), "float32": (1e-30, 1e37)}
@@ -72,11 +74,13 @@ class Spectrum:
         eigenvalues: Shape ``(n,)``, float64, ascending, >= 0.
         null_threshold: Eigenvalues at or below it are round-off of zero.
         method: ``"gram"`` or ``"svd"``: the route that gave the values.
-        precision: ``"float64"`` or ``"float32"``: the arithmetic of the Gram product or of the singular values.
+        precision: ``"float64"`` or ``"float32"``: the arithmetic of the Gram product or of the singular values; on a device of
+            torch's also of the eigensolver.
         rank: Number of singular values above ``max(shape) * eps * largest``; ``None`` where the route
             cannot tell.
         rank_loss: Number of singular values that are not, matrix by matrix; ``None`` likewise.
         smallest: Shape ``(number of matrices,)``: the smallest eigenvalue of each matrix of a pool.
+        note: Where it was computed, if not where it was asked for.
     """
 
     eigenvalues: FloatArray
@@ -86,6 +90,7 @@ class Spectrum:
     rank: int | None
     rank_loss: int | None
     smallest: FloatArray
+    note: str = ""
 
     def scaled(self, factor: float) -> Spectrum:
         """Multiply all eigenvalues by a positive number."""
@@ -110,7 +115,8 @@ def eigenvalues(
     Args:
         matrix: Shape ``(rows, cols)``, floating point, any layout; a NumPy array or a torch tensor.
         precision: Arithmetic of the Gram product or of the singular values. float32 halves the time of the product and
-            keeps alpha to about 1e-5.
+            keeps alpha to about 1e-5. On a device of torch's the eigensolver works in float32, too, and keeps alpha to about
+            1e-4: measured 8e-5, on matrices of up to 4096 rows.
         method: ``"auto"``, ``"gram"`` or ``"svd"``, see the module's description. By the Gram route eigenvalues under
             ``min(rows, cols) * eps * largest`` carry no correct digit.
         normalize: ``"1/N"`` divides by the larger side, as theory papers do (arXiv 1810.01075 has X = WᵀW / N).
@@ -133,12 +139,14 @@ def eigenvalues(
     if array.ndim != 2:
         raise InputError(f"matrix: expected shape (rows, cols), got {array.shape}. Pass one 2-D slice at a time.")
     _check_choice("normalize", normalize, NORMALIZATIONS)
+    _check_choice("precision", precision, PRECISIONS)
+    check_solver(check_device(device), precision)
     found = spectrum(
         lambda start, stop: array[start:stop],
         array.shape,
         precision=precision,
         method=method,
-        device=check_device(device),
+        device=device,
     )
     return found.eigenvalues / max(array.shape) if normalize == "1/N" else found.eigenvalues
 
@@ -182,19 +190,23 @@ def spectra_together(
     method: Method = "auto",
     device: str = CPU,
     keep: KeepGram | None = None,
+    solver: Solver | None = None,
 ) -> Iterator[Spectrum | Exception]:
     """Compute the spectra of several matrices of equal smaller side, small ones in common calls of the solver.
 
     NumPy's eigensolver lets other threads run only during calls of more than 500 rows in all: one matrix of 384 rows at a
-    time, two workers took as long as one. Stacks change no digit.
+    time, two workers took as long as one. Stacks change no digit. On a device of torch's they are larger; where memory runs out
+    or the solver does not converge, a stack is halved, and a matrix for which that does not help is computed on the CPU.
 
     Args:
-        matrices: Pairs of ``read`` and ``shape``, as :func:`spectrum` takes them.
+        matrices: Pairs of ``read`` and ``shape``, as :func:`spectrum` takes them. A ``read`` with an attribute ``stored`` is
+            read by that on a device: it gives the same rows as a torch tensor of any floating-point dtype.
         precision: Arithmetic of the Gram product or of the singular values.
         method: ``"auto"``, ``"gram"`` or ``"svd"``.
         device: Where Gram matrices are computed and solved.
         keep: Called with the position of a matrix, its Gram matrix in float64 and the scale, as :func:`safe_gram` gives them;
             not for what took another route, or another device.
+        solver: As for :func:`spectra.esd.accelerator.symmetric_eigenvalues`; of a device only.
 
     Yields:
         For each matrix, in order, its spectrum; or what went wrong with this one, of ``MATRIX_ERRORS``: a
@@ -207,39 +219,68 @@ def spectra_together(
     _check_choice("method", method, METHODS)
     iterator, done = iter(matrices), 0
     for read, shape in iterator:
-        chunk = [(read, shape), *islice(iterator, stack_size(min(shape)) - 1)]
+        chunk = [(read, shape), *islice(iterator, stack_size_on(device, shape, precision) - 1)]
+        if device != CPU:
+            yield from _on_device(chunk, precision, method, device, solver)
+            continue
         prepared = [_or_error(_prepared, read, shape, precision, method, device) for read, shape in chunk]
-        problems = [problem for problem in prepared if isinstance(problem, _GramProblem)]
         for position, problem in enumerate(prepared, done):
-            if keep and isinstance(problem, _GramProblem) and precision == "float64" and device == CPU:
+            if keep and isinstance(problem, _GramProblem) and precision == "float64":
                 keep(position, problem.gram, problem.scale)
         done += len(prepared)
-        values = _or_error(_solved, [problem.gram for problem in problems], device)
-        solved = repeat(values) if isinstance(values, Exception) else iter(values)
-        for problem in prepared:
-            if not isinstance(problem, _GramProblem):
-                yield problem
-            elif isinstance(found := next(solved), Exception):
-                yield found
-            else:
-                yield _or_error(_finished, problem, found, method)
+        yield from _answers(prepared, _or_error(_solved, _grams(prepared)), method)
 
 
-def stack_size(small: int) -> int:
-    """Return how many matrices of a smaller side make one call of the eigensolver.
+def _on_device(
+    chunk: Sequence[tuple[ReadRows, tuple[int, int]]], precision: Precision, method: Method, device: str, solver: Solver | None
+) -> Iterator[Spectrum | Exception]:
+    """Compute the spectra of a stack on a device, or of its halves, or at the end of one matrix on the CPU.
 
-    Args:
-        small: The smaller side.
+    On the CPU and not as a failure: a report without its largest layers answers less than one that came later, and the
+    numbers are the same.
 
-    Returns:
-        One for sides above 500, and as many as exceed 500 rows in all below.
+    Yields:
+        As :func:`spectra_together`.
     """
-    return 1 if small > _ROWS_THAT_HOLD_THE_LOCK else _ROWS_THAT_HOLD_THE_LOCK // max(small, 1) + 1
+    with own_stream(device):
+        prepared = [_or_error(_prepared, getattr(r, "stored", r), shape, precision, method, device) for r, shape in chunk]
+        reason = next(filter(None, (refusal(found, device) for found in prepared)), "")
+        values = [] if reason else _or_error(symmetric_eigenvalues, _grams(prepared), device, solver)
+    reason = reason or refusal(values, device)
+    if not reason:
+        prepared = [replace(p, gram=_RELEASED) if isinstance(p, _GramProblem) else p for p in prepared]
+        yield from _answers(prepared, values, method)
+        return
+    del prepared, values  # and with them what they hold on the device
+    if len(chunk) > 1:
+        half = len(chunk) // 2
+        yield from _on_device(chunk[:half], precision, method, device, solver)
+        yield from _on_device(chunk[half:], precision, method, device, solver)
+        return
+    for found in spectra_together(chunk, precision=precision, method=method):
+        yield found if isinstance(found, Exception) else replace(found, note=f"{reason}: computed on the CPU")
+
+
+def _grams(prepared: Sequence[_GramProblem | Spectrum | Exception]) -> list[AnyArray]:
+    return [problem.gram for problem in prepared if isinstance(problem, _GramProblem)]
+
+
+def _answers(
+    prepared: Sequence[_GramProblem | Spectrum | Exception], values: Sequence[FloatArray] | Exception, method: Method
+) -> Iterator[Spectrum | Exception]:
+    solved = repeat(values) if isinstance(values, Exception) else iter(values)
+    for problem in prepared:
+        if not isinstance(problem, _GramProblem):
+            yield problem
+        elif isinstance(found := next(solved), Exception):
+            yield found
+        else:
+            yield _or_error(_finished, problem, found, method)
 
 
 @dataclass(frozen=True)
 class _GramProblem:
-    """A Gram matrix to be decomposed, of ``scale`` times a matrix that ``read`` gives as a tall one."""
+    """A Gram matrix to be decomposed, where it was computed, of ``scale`` times a matrix that ``read`` gives as a tall one."""
 
     gram: AnyArray
     scale: float
@@ -265,9 +306,7 @@ def _prepared(
     return _GramProblem(gram, scale, read, large, precision)
 
 
-def _solved(grams: Sequence[AnyArray], device: str) -> Sequence[FloatArray]:
-    if device != CPU:
-        return symmetric_eigenvalues(grams, device) if grams else []
+def _solved(grams: Sequence[AnyArray]) -> Sequence[FloatArray]:
     # Always in float64: OpenBLAS' solver takes as long in float32 (768 rows: 36 ms against 32), and keeps fewer digits.
     if len(grams) < 2:  # np.stack would copy
         return [np.linalg.eigvalsh(gram.astype(np.float64, copy=False)) for gram in grams]
@@ -353,7 +392,8 @@ def pool(spectra: Sequence[Spectrum], large: int) -> Spectrum:
         rank = int(np.count_nonzero(singular > singular[-1] * large * np.finfo(precision).eps))
     method = "svd" if any(s.method == "svd" for s in spectra) else "gram"
     smallest = np.concatenate([s.smallest for s in spectra])
-    return Spectrum(values, max(s.null_threshold for s in spectra), method, precision, rank, rank_loss, smallest)
+    note = "; ".join(dict.fromkeys(s.note for s in spectra if s.note))
+    return Spectrum(values, max(s.null_threshold for s in spectra), method, precision, rank, rank_loss, smallest, note)
 
 
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
@@ -387,17 +427,26 @@ def block_rows(small: int) -> int:
 
 def _blocks(read: ReadRows, large: int, small: int, precision: str, scale: float) -> Iterator[AnyArray]:
     """Yield the tall matrix in blocks of rows, in working precision and multiplied by ``scale``."""
-    step = block_rows(small)
-    for start in range(0, large, step):
-        block = read(start, min(start + step, large))
+    for block in _blocks_as_read(read, large, small):
+        if hasattr(block, "detach"):  # as stored, for a device
+            block = real_array(block, "weights")
         if scale != 1.0:  # in float64, before the cast: float32 may hold neither the weights nor the scale
             block = block.astype(np.float64) * scale
         yield block.astype(precision, copy=False)
 
 
+def _blocks_as_read(read: ReadRows, large: int, small: int) -> Iterator[AnyArray]:
+    step = block_rows(small)
+    for start in range(0, large, step):
+        yield read(start, min(start + step, large))
+
+
 def _gram(read: ReadRows, large: int, small: int, precision: str, device: str, scale: float) -> AnyArray:
     if device != CPU:
-        return gram_product(_blocks(read, large, small, precision, scale), device)
+        as_read = scale == 1.0  # the device widens what it gets
+        blocks = _blocks_as_read(read, large, small) if as_read else _blocks(read, large, small, precision, scale)
+        gram_there: AnyArray = gram_product(blocks, device, precision)
+        return gram_there
     gram: AnyArray | None = None
     partial: AnyArray | None = None
     with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the trace
@@ -423,14 +472,14 @@ def safe_gram(read: ReadRows, large: int, small: int, precision: str, *, device:
         device: Where it is computed.
 
     Returns:
-        Shape ``(small, small)`` in that precision, and the scale (1.0 unless it was needed).
+        Shape ``(small, small)`` in that precision, a torch tensor if on a device, and the scale (1.0 unless it was needed).
 
     Raises:
         NonFiniteWeightsError: A NaN or infinite entry, where the scale had to be looked for.
     """
     gram = _gram(read, large, small, precision, device, 1.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        trace = float(np.trace(gram))
+        trace = float(gram.trace())
     low, high = _SAFE_TRACE[precision]
     if low < trace < high:
         return gram, 1.0

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError
+from spectra.esd.accelerator import CPU
 from spectra.esd.eigenvalues import MATRIX_ERRORS, AnyArray, FloatArray, Precision, ReadRows, spectra_together
 from spectra.esd.marchenko_pastur import MarchenkoPasturMethod, fit_marchenko_pastur
 from spectra.esd.power_law import ascending_spectrum
@@ -82,7 +83,12 @@ class ShuffledLayer:
 
 
 def randomized_together(
-    layers: Sequence[ShuffledLayer], *, seed: int, num_replicas: int | None = None, precision: Precision = "float64"
+    layers: Sequence[ShuffledLayer],
+    *,
+    seed: int,
+    num_replicas: int | None = None,
+    precision: Precision = "float64",
+    device: str = CPU,
 ) -> list[list[FloatArray] | Exception]:
     """Compute the randomised spectra of layers whose matrices have equal smaller sides, in common calls of the solver.
 
@@ -91,6 +97,7 @@ def randomized_together(
         seed: Not negative.
         num_replicas: As for :func:`randomized_spectra`.
         precision: Arithmetic of the Gram products.
+        device: Where they are computed and solved.
 
     Returns:
         For each layer its replicas, or what went wrong with it.
@@ -119,7 +126,7 @@ def randomized_together(
                 failed[number] = error
 
     # Not "auto": nobody asks for the rank of a random matrix.
-    for place, spectrum in enumerate(spectra_together(shuffled(), precision=precision, method="gram")):
+    for place, spectrum in enumerate(spectra_together(shuffled(), precision=precision, method="gram", device=device)):
         number, replica = places[place]
         if isinstance(spectrum, Exception):
             failed[number] = spectrum

@@ -150,10 +150,20 @@ def _reader_of_part(tensor: StoredTensor, rows: Stripes | None, cols: Stripes | 
         if rows is None:
             return _taken(tensor.read(start, stop), None, cols)
         pieces = [tensor.read(first, past_last) for first, past_last in rows.intervals(start, stop)]
-        found = pieces[0] if len(pieces) == 1 else np.concatenate(pieces) if pieces else tensor.read(0, 0)
+        found = pieces[0] if len(pieces) == 1 else _joined(pieces) if pieces else tensor.read(0, 0)
         return _taken(found, None, cols)
 
     return read
+
+
+def _joined(pieces: list[Array]) -> Array:
+    if not hasattr(pieces[0], "detach"):
+        return np.concatenate(pieces)
+    import torch
+
+    cat: Any = torch.cat  # rows as stored
+    joined: Array = cat(pieces)
+    return joined
 
 
 def _taken(array: Array, rows: Stripes | None, cols: Stripes | None) -> Array:

@@ -69,6 +69,10 @@ class Stripes:
         if self.width == 1:
             return array[(*before, slice(self.start, self.start + self.count * self.period, self.period))]
         indices = np.add.outer(self.start + self.period * np.arange(self.count), np.arange(self.width)).ravel()
+        if hasattr(array, "detach"):  # rows as stored, a torch tensor: indexed in the same words
+            tensor: Any = array
+            found: NDArray[Any] = tensor[(*before, indices)]
+            return found
         return np.take(array, indices, axis=axis)
 
     def block(self, number: int, size: int) -> Stripes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spectra.matrices.cuts import Cut, Dense, Factors, ReadRows
+from spectra.sources.stored_rows import StoredRows
 from spectra.sources.tensors import StoredTensor
 
 
@@ -76,9 +77,15 @@ class WeightMatrices:
         """Yield one ``read(start, stop)`` per matrix, ``num_matrices`` of them; each returns rows as the tensor's does.
 
         Yields:
-            Readers of rows. What one has read may live as long as it does: use them one after the other.
+            Readers of rows. What one has read may live as long as it does: use them one after the other. Where the tensor's
+            ``read`` has rows as stored and the cut does not read at once what it cuts, these have them, too.
         """
-        yield from self.cut.readers(self.tensor)
+        read = self.tensor.read
+        if not (isinstance(read, StoredRows) and self.cut.by_rows):
+            yield from self.cut.readers(self.tensor)
+            return
+        widened = self.cut.readers(replace(self.tensor, read=read.widened))
+        yield from map(StoredRows, widened, self.cut.readers(replace(self.tensor, read=read.stored)))
 
     def factors(self) -> Iterator[Factors]:
         """Yield the factors of each matrix of a low-rank tensor, one that has ``factors``.

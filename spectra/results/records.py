@@ -107,7 +107,9 @@ class LayerDiagnostics:
     entropy: float = _column("entropy of the normalised spectrum / ln(rank)", weightwatcher="entropy", default=math.nan)
     num_null: int | None = _column("eigenvalues that are numerically zero, left out of the fit", default=None)
     method: str = _column("gram or svd: the route that gave the eigenvalues", default="")
-    decomposition_dtype: str = _column("arithmetic of the Gram product or of the singular values", default="")
+    decomposition_dtype: str = _column(
+        "arithmetic of the Gram product or of the singular values; on a GPU of the eigensolver, too", default=""
+    )
     num_erg: int | None = _count(
         "largest eigenvalues whose product, at mean 1, falls below 1 (trace-log condition)", weightwatcher="detX_num"
     )

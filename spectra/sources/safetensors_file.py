@@ -11,14 +11,18 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectra.errors import SourceError
 from spectra.sources.small_floats import values_of
+from spectra.sources.stored_rows import StoredRows
 from spectra.sources.tensors import StoredTensor
+
+if TYPE_CHECKING:
+    import torch
 
 # Name in the file → name in torch's words, NumPy dtype of the stored bits.
 _DTYPES = {
@@ -41,6 +45,9 @@ _DTYPES = {
     "U8": ("uint8", "|u1"),
     "BOOL": ("bool", "|b1"),
 }
+
+# What reading widens and a device takes as it is.
+_SHORT = ("bfloat16", "float16")
 
 _LONGEST_HEADER = 100_000_000  # the limit of the safetensors package
 
@@ -112,7 +119,7 @@ def _damaged(path: Path, what: str) -> str:
 def _reader(path: Path, offset: int, shape: tuple[int, ...], stored: str, dtype: str) -> Callable[[int, int], NDArray[Any]]:
     row_size = math.prod(shape[1:])
 
-    def read(start: int, stop: int) -> NDArray[Any]:
+    def bits_of(start: int, stop: int) -> NDArray[Any]:
         count = (stop - start) * row_size
         itemsize = np.dtype(stored).itemsize
         try:
@@ -124,9 +131,17 @@ def _reader(path: Path, offset: int, shape: tuple[int, ...], stored: str, dtype:
             ) from error
         if len(bits) != count:
             raise SourceError(f"'{path}' became shorter while it was read. Do not write to a checkpoint under analysis.")
-        return _widened(bits, dtype).reshape(stop - start, *shape[1:])
+        return bits.reshape(stop - start, *shape[1:])
 
-    return read
+    def widened(start: int, stop: int) -> NDArray[Any]:
+        return _widened(bits_of(start, stop), dtype)
+
+    def as_stored(start: int, stop: int) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(bits_of(start, stop)).view(getattr(torch, dtype))
+
+    return StoredRows(widened, as_stored) if dtype in _SHORT else widened
 
 
 def _widened(bits: NDArray[Any], dtype: str) -> NDArray[Any]:

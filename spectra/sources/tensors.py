@@ -52,7 +52,8 @@ class StoredTensor:
         shape: As stored.
         dtype: As stored, in torch's words (``"bfloat16"``).
         read: ``read(start, stop)`` returns those rows of the first axis as a float32 array (float64 if stored so):
-            float16 and bfloat16 are subsets of float32, nothing is rounded.
+            float16 and bfloat16 are subsets of float32, nothing is rounded. A
+            :class:`~spectra.sources.stored_rows.StoredRows` where a device can have them in the stored dtype, too.
         layout: Set by sources that know modules.
         tied_to: Name of an earlier tensor that this one is the same storage as.
         unreadable: Why there is no data to read (a meta tensor, a parametrised weight in a file), or ``None``.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spectra.sources.stored_rows import StoredRows
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,7 +26,7 @@ def dtype_name(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def row_reader(get: Callable[[], torch.Tensor]) -> Callable[[int, int], NDArray[Any]]:
+def row_reader(get: Callable[[], torch.Tensor]) -> StoredRows:
     """Make the ``read`` of a stored tensor from a function that gives the tensor.
 
     Args:
@@ -32,18 +34,22 @@ def row_reader(get: Callable[[], torch.Tensor]) -> Callable[[int, int], NDArray[
 
     Returns:
         A reader of rows on the host: float32 or float64, and integers, which may be codes of a quantized weight, as they
-        are. A tensor that dequantizes itself is read dequantized; one without dimensions has one row.
+        are; for a device the rows where they are, of their own dtype. A tensor that dequantizes itself is read dequantized; one
+        without dimensions has one row.
     """
 
-    def read(start: int, stop: int) -> NDArray[Any]:
+    def as_stored(start: int, stop: int) -> torch.Tensor:
         tensor = get().detach()
         if storage_format(tensor):
             tensor = tensor.dequantize()
-        rows = (tensor if tensor.dim() else tensor.reshape(1))[start:stop].to("cpu")
+        return (tensor if tensor.dim() else tensor.reshape(1))[start:stop]
+
+    def widened(start: int, stop: int) -> NDArray[Any]:
+        rows = as_stored(start, stop).to("cpu")
         rows = rows.float() if rows.is_floating_point() and dtype_name(rows) != "float64" else rows
         return np.asarray(rows.contiguous().numpy())
 
-    return read
+    return StoredRows(widened, as_stored)
 
 
 def storage_format(tensor: torch.Tensor) -> str:

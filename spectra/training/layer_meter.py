@@ -16,8 +16,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, distributed, nn
 
-from spectra.diagnose.analyze import resolve_device, resolve_workers
 from spectra.diagnose.engines import local
+from spectra.diagnose.engines.devices import resolve_device, resolve_workers
 from spectra.diagnose.layer import batches, diagnose_layers, known_before_reading
 from spectra.errors import InputError, SpectraError, did_you_mean
 from spectra.esd.accelerator import CPU

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from spectra.diagnose.analyze import Progress, resolve_device, resolve_workers
+from spectra.diagnose.analyze import Progress
+from spectra.diagnose.engines.devices import resolve_device, resolve_workers
 from spectra.diagnose.profiles import resolve_settings
 from spectra.diagnose.weight_shift import weight_shift
 from spectra.errors import InputError, SourceError
