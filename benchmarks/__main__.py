@@ -15,6 +15,7 @@ from benchmarks import (
     distill_throughput,
     fisher_pass,
     fit,
+    gpu_spectra,
     guided_dropout,
     imports,
     limit,
@@ -44,9 +45,10 @@ NAMES = (
     "diagnostics",
     "distill",
     "truncated",
+    "gpu",
 )
-# Of the last three one takes minutes, one needs a model, and one installs an older powerlaw where there is none.
-DEFAULT_NAMES = NAMES[:-3]
+# Of the last four one takes minutes, one needs a model, one installs an older powerlaw where there is none, one needs a GPU.
+DEFAULT_NAMES = NAMES[:-4]
 
 
 def main() -> int:
@@ -56,10 +58,12 @@ def main() -> int:
         0, or 1 if answers differ or a measured process failed.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and memory beside the peers.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all but the last three")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all but the last four")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds; medians are compared (default: 5)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="for distill: folder of a causal language model")
     parser.add_argument("--powerlaw15", metavar="PYTHON", help="interpreter with powerlaw 1.5; default: one of its own")
+    parser.add_argument("--device", default=gpu_spectra.DEVICE, metavar="D", help="for gpu: of torch's (default: %(default)s)")
+    parser.add_argument("--shapes", default=gpu_spectra.SHAPES, metavar="KxMxN,...", help="for gpu (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save all samples")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(NAMES))
@@ -73,13 +77,14 @@ def main() -> int:
     use_few_cores()
     try:
         names = arguments.names or list(DEFAULT_NAMES)
-        return _run(names, arguments.repeats, arguments.json, arguments.powerlaw15, arguments.model)
+        return _run(names, arguments)
     except (AnswersDifferError, ChildError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
 
 
-def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | None, model: Path | None) -> int:
+def _run(names: list[str], arguments: argparse.Namespace) -> int:
+    repeats, file, model = arguments.repeats, arguments.json, arguments.model
     facts = machine.describe()
     rows: list[Comparison] = []
     lines: list[str] = []
@@ -121,7 +126,11 @@ def _run(names: list[str], repeats: int, file: Path | None, powerlaw15: str | No
         if "distill" in names and model is not None:
             rows += distill_throughput.run(repeats, model)
         if "truncated" in names:
-            rows += truncated.run(repeats, powerlaw15)
+            rows += truncated.run(repeats, arguments.powerlaw15)
+        if "gpu" in names:
+            gpu_rows, gpu_lines = gpu_spectra.run(repeats, arguments.device, arguments.shapes)
+            rows += gpu_rows
+            lines += gpu_lines
     if rows:
         print_table(rows)
     for line in [*lines, machine.in_words(facts)]:

@@ -1,5 +1,6 @@
 """Defined outcomes of hard cases (H14), and invariances of whole rows (H10)."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -160,3 +161,30 @@ def test_statuses_are_words():
         "ok", "too_few_evals", "no_tail", "zero", "depthwise", "empty", "nonfinite", "meta", "unreadable", "no_base",
         "unchanged",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_hard_cases_have_the_same_row_on_a_device(name):
+    matrix, status = HARD[name]
+    here, there = row_of(matrix), row_of(matrix, device="cpu:0")
+    assert (there.status, there.notes) == (status, here.notes)
+    assert (there.num_null, there.matrix_rank, there.rank_loss) == (here.num_null, here.matrix_rank, here.rank_loss)
+    assert there.lambda_max == pytest.approx(here.lambda_max, rel=1e-12, nan_ok=True)
+
+
+def test_where_a_matrix_was_computed_instead_is_in_its_notes():
+    from spectra.diagnose.layer import diagnosed
+    from spectra.diagnose.plan import plan_analysis
+    from spectra.diagnose.profiles import resolve_settings
+    from spectra.diagnose.spectra_of import Found
+    from spectra.esd.eigenvalues import pool, spectrum
+    from spectra.sources import open_source
+
+    matrix, settings = heavy_tailed(), resolve_settings("default")
+    (job,) = plan_analysis(open_source({"a.weight": matrix}), settings).jobs
+    found = spectrum(lambda start, stop: matrix[start:stop], matrix.shape)
+    moved = dataclasses.replace(found, note="too little memory on cuda:0: computed on the CPU")
+    row, _ = diagnosed(job, Found(moved, moved), settings)
+    assert row.status == "ok"
+    assert row.notes.startswith(moved.note)
+    assert pool([found, moved, moved], 200).note == moved.note
