@@ -81,7 +81,8 @@ def content_of(folder: Path) -> dict[str, Any]:
     for name in files:
         if name.endswith(".json"):
             files[name] = json.loads(files[name])
-            files[name]["environment"] = {key: value for key, value in files[name]["environment"].items() if key not in _TIMES}
+            for time_of_run in _TIMES:
+                files[name].get("environment", {}).pop(time_of_run, None)
     return files
 
 

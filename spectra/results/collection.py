@@ -18,9 +18,10 @@ from spectra.errors import ResultsError, SpectraWarning
 from spectra.results.fleet import FLEET, fleet_models
 from spectra.results.records import LayerDiagnostics, Summary
 from spectra.results.report import Report
+from spectra.results.resumable_run import PROGRESS
 from spectra.results.settings import AnalysisSettings
 from spectra.results.shards import SHARD
-from spectra.results.store import PROGRESS, SHARDS, load
+from spectra.results.store import SHARDS, load
 from spectra.results.typed_columns import TypedColumns
 from spectra.results.words import counted
 from spectra.results.writing import REPORT

@@ -11,6 +11,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ class Shard:
             last = cls(shard.count - 1, shard.count)
             raise InputError(f"shard: there is no '{text}': shards are counted from 0, from '0/{shard.count}' to '{last}'.")
         return shard
+
+    @property
+    def folder_name(self) -> str:
+        """What the folder of its results is called."""
+        return f"{self.index}-of-{self.count}"
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
@@ -127,9 +133,14 @@ def open_shard(output: str | os.PathLike[str], record: ShardRecord, *, force: bo
     path = Path(output).expanduser()
     if not force:
         _refuse_others(path, record)
-    run = Run(path / SHARDS / f"{record.index}-of-{record.count}", record.header, force=force)
-    # After Run has looked around and found nothing of others; a shard killed in between is begun, and its command continues it.
-    write_json(run.folder / SHARD, {"schema_version": SHARD_SCHEMA_VERSION, **dataclasses.asdict(record)})
+    run = Run(path / SHARDS / record.shard.folder_name, record.header, force=force)
+    # After Run has looked around, found nothing of others and taken the lock. A shard that is killed in between counts as not
+    # begun, and its command goes on with it.
+    if run.complete is None or not (run.folder / SHARD).is_file():
+        with ExitStack() as held:
+            held.callback(run.close)
+            write_json(run.folder / SHARD, {"schema_version": SHARD_SCHEMA_VERSION, **dataclasses.asdict(record)})
+            held.pop_all()
     return run
 
 
@@ -145,8 +156,7 @@ def saved_shards(folder: str | os.PathLike[str]) -> list[SavedShard]:
     Raises:
         ResultsError: A damaged ``shard.json``.
     """
-    files = sorted((Path(folder).expanduser() / SHARDS).glob(f"*-of-*/{SHARD}"))
-    found = [SavedShard(file.parent, _read(file)) for file in files]
+    found = [SavedShard(file.parent, _read(file)) for file in _records_in(Path(folder).expanduser())]
     return sorted(found, key=lambda shard: (shard.record.count, shard.record.index))
 
 
@@ -172,13 +182,14 @@ def _refuse_others(path: Path, record: ShardRecord) -> None:
     """Refuse at once what could not be merged in the end."""
     names = names_in(path)
     again = "Choose another folder, or start over with --force."
-    for other in saved_shards(path):
-        if reason := difference(other.record.header, record.header):
+    others = [file for file in _records_in(path) if file.parent.name != record.shard.folder_name]  # its own Run looks at
+    if others:  # one speaks for all: each was compared with one when it began
+        other = _read(others[0])
+        if reason := difference(other.header, record.header):
             raise ResultsError(f"'{path}' holds shards of another analysis ({reason}). {again}")
-        if other.record.count != record.count:
+        if other.count != record.count:
             raise ResultsError(
-                f"'{path}' holds shards of {other.record.count}, and this is one of {record.count}. Divide by "
-                f"{other.record.count}. {again}"
+                f"'{path}' holds shards of {other.count}, and this is one of {record.count}. Divide by {other.count}. {again}"
             )
     if REPORT in names:
         if reason := difference(header_of_result(path), record.header):
@@ -187,6 +198,10 @@ def _refuse_others(path: Path, record: ShardRecord) -> None:
         if PROGRESS in names:
             raise ResultsError(f"'{path}' holds an unfinished run that is not divided. Finish it without --shard. {again}")
         raise holds_others(path, names)
+
+
+def _records_in(path: Path) -> list[Path]:
+    return sorted((path / SHARDS).glob(f"*-of-*/{SHARD}"))
 
 
 def _read(file: Path) -> ShardRecord:

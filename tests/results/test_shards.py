@@ -113,6 +113,17 @@ def test_an_interrupted_shard_continues(tmp_path):
     assert (seen[0].num_done, seen[-1].num_done) == (1, len(report.layers))
 
 
+def test_two_processes_do_not_write_one_shard_and_others_go_on(tmp_path):
+    def meanwhile(progress):
+        if progress.num_done == 1:
+            with pytest.raises(ResultsError, match="shards/1-of-2' is being written by"):
+                spectra.analyze(uneven_weights(), output=tmp_path / "out", shard="1/2")
+            spectra.analyze(uneven_weights(), output=tmp_path / "out", shard="0/2")
+
+    spectra.analyze(uneven_weights(), output=tmp_path / "out", shard="1/2", progress=meanwhile)
+    assert len(spectra.merge(tmp_path / "out").layers) == 6
+
+
 def test_more_shards_than_layers_leave_some_empty(tmp_path):
     weights = {"fc.weight": np.eye(20)}
     sizes = [len(spectra.analyze(weights, output=tmp_path / "out", shard=f"{index}/3").layers) for index in range(3)]
