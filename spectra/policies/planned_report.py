@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra.policies.units import ENDS
 from spectra.results.records import FAILURES
 from spectra.results.report import Report
-from spectra.results.resumable_run import PROGRESS
 from spectra.results.settings import AnalysisSettings
-from spectra.results.store import load
+from spectra.results.store import is_result_folder, load
 from spectra.results.words import counted
-from spectra.results.writing import REPORT
 
 if TYPE_CHECKING:
     from spectra.sources.open import Model
@@ -85,7 +82,7 @@ def layer_notes(report: Report, left_out: Mapping[str, str]) -> tuple[str, ...]:
 def _given_report(model: Report | Model) -> Report | None:
     if isinstance(model, Report):
         return model
-    if isinstance(model, str | os.PathLike) and any((Path(model).expanduser() / name).is_file() for name in (REPORT, PROGRESS)):
+    if isinstance(model, str | os.PathLike) and is_result_folder(model):
         return load(model)  # an unfinished run is refused there
     return None
 

@@ -18,10 +18,9 @@ from spectra.errors import ResultsError, SpectraWarning
 from spectra.results.fleet import FLEET, fleet_models
 from spectra.results.records import LayerDiagnostics, Summary
 from spectra.results.report import Report
-from spectra.results.resumable_run import PROGRESS
 from spectra.results.settings import AnalysisSettings
 from spectra.results.shards import SHARD
-from spectra.results.store import SHARDS, load
+from spectra.results.store import is_result_folder, load
 from spectra.results.typed_columns import TypedColumns
 from spectra.results.words import counted
 from spectra.results.writing import REPORT
@@ -123,7 +122,7 @@ def result_folders(paths: Iterable[str | os.PathLike[str]]) -> dict[Path, str]:
     found: dict[Path, tuple[Path, str]] = {}
     for path in map(Path, paths):
         path = path.expanduser()
-        inside = {} if _is_result(path) else _results_in(path)
+        inside = {} if is_result_folder(path) else _results_in(path)
         for folder, reason in (inside or {path: ""}).items():
             found.setdefault(folder.resolve(), (folder, reason))
     return dict(found.values())
@@ -134,12 +133,8 @@ def _results_in(path: Path) -> dict[Path, str]:
         return {}
     models = fleet_models(path) if (path / FLEET).is_file() else []
     listed = {path / model.name: model.error or "not analysed yet" for model in models}
-    found = listed | dict.fromkeys(sorted(entry for entry in path.iterdir() if _is_result(entry)), "")
-    return {folder: "" if _is_result(folder) else reason for folder, reason in found.items()}
-
-
-def _is_result(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (REPORT, PROGRESS, SHARDS))
+    found = listed | dict.fromkeys(sorted(entry for entry in path.iterdir() if is_result_folder(entry)), "")
+    return {folder: "" if is_result_folder(folder) else reason for folder, reason in found.items()}
 
 
 def _warn(folder: Path, error: ResultsError) -> None:

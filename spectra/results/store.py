@@ -32,7 +32,7 @@ from spectra.results.records import (
 from spectra.results.report import Report
 from spectra.results.resumable_run import PROGRESS, ResumableRun
 from spectra.results.settings import AnalysisSettings
-from spectra.results.writing import REPORT, RESULT_FILES, SPECTRA, write_result
+from spectra.results.writing import REPORT, RESULT_FILES, SPECTRA, names_in, write_result
 
 SHARDS = "shards"
 FinishedLayer = tuple[LayerDiagnostics, NDArray[np.float64] | None]
@@ -55,13 +55,30 @@ def load(folder: str | os.PathLike[str]) -> Report:
     return _loaded(Path(folder).expanduser())[0]
 
 
+def is_result_folder(folder: str | os.PathLike[str]) -> bool:
+    """Tell whether a folder is that of an analysis, finished or not, whole or in shards.
+
+    Args:
+        folder: Existing or not; nothing in it is read.
+
+    Returns:
+        True if so.
+    """
+    path = Path(folder).expanduser()
+    return any((path / name).is_file() for name in (REPORT, PROGRESS)) or _has_shards(path)
+
+
+def _has_shards(path: Path) -> bool:
+    return any((path / SHARDS).glob("*-of-*"))
+
+
 def _loaded(path: Path) -> tuple[Report, int]:
     """Read a result folder, and tell which schema version it was written in."""
     file = path / REPORT
     if not path.exists():
         raise ResultsError(f"there is no folder '{path}'. Give one with a result, such as: spectra analyze MODEL --output DIR")
     if not file.is_file():
-        if (path / SHARDS).is_dir():
+        if _has_shards(path):
             raise ResultsError(f"'{path}' holds shards that are not merged yet. Merge them: spectra merge '{path}'")
         if (path / PROGRESS).is_file():
             raise ResultsError(f"'{path}' holds an unfinished run. Run the same 'spectra analyze' command again to finish it.")
@@ -147,6 +164,15 @@ class Run(ResumableRun[FinishedLayer, Report]):
             ResultsError: The disk is full or gone.
         """
         self._add(layer.matrix_name, (layer, eigenvalues))
+
+    def _look_around(self, *, is_held: bool) -> None:
+        names = names_in(self.folder)
+        if SHARDS not in self._among and SHARDS in names and not names & {REPORT, PROGRESS}:
+            raise ResultsError(
+                f"'{self.folder}' holds shards of an analysis. Run those that are left (--shard), and merge them: spectra "
+                f"merge '{self.folder}'. Or choose another folder, or write beside them with --force."
+            )
+        super()._look_around(is_held=is_held)
 
     def _load(self) -> tuple[dict[str, Any], Report]:
         report, version = _loaded(self.folder)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -58,6 +59,16 @@ def test_a_shard_is_a_result_folder_that_says_what_it_is_a_part_of(first_of_thre
 def test_a_folder_of_shards_is_no_result_and_says_how_it_becomes_one(first_of_three):
     with pytest.raises(ResultsError, match="holds shards that are not merged yet. Merge them: spectra merge"):
         spectra.load(first_of_three)
+    with pytest.raises(ResultsError, match="holds shards that are not merged yet"):
+        spectra.plan(first_of_three)
+
+
+def test_a_run_of_the_whole_does_not_move_in_with_shards(first_of_three, tmp_path):
+    with pytest.raises(ResultsError, match=r"holds shards of an analysis. Run those that are left \(--shard\), and merge them"):
+        spectra.analyze(uneven_weights(), output=first_of_three)
+    both = shutil.copytree(first_of_three, tmp_path / "both")
+    assert len(spectra.analyze(uneven_weights(), output=both, force=True).layers) == 6
+    assert (both / "shards" / "0-of-3").is_dir()
 
 
 def test_a_finished_shard_is_returned_and_not_computed_again(first_of_three):

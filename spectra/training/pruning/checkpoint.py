@@ -14,8 +14,8 @@ from torch import Tensor
 
 from spectra._version import __version__
 from spectra.errors import SourceError
-from spectra.results.resumable_run import PROGRESS
-from spectra.results.writing import REPORT, write_whole
+from spectra.results.store import is_result_folder
+from spectra.results.writing import write_whole
 from spectra.sources import demo, hub
 from spectra.sources.adapter_folder import adapter_folder
 from spectra.sources.open import open_source
@@ -107,7 +107,7 @@ def _opened(model: str | os.PathLike[str]) -> tuple[Source, Path]:
     folder = demo.verified_folder() if location == demo.NAME else Path(location).expanduser()
     if not folder.exists() and hub.is_hub_id(location):
         raise SourceError(f"no folder '{location}'. A hub model has to be here whole: hf download {location} --local-dir DIR")
-    if folder.is_dir() and any((folder / name).is_file() for name in (REPORT, PROGRESS)):
+    if is_result_folder(folder):
         raise SourceError(f"'{location}' is a result folder of 'spectra analyze', not a checkpoint. Give the model itself.")
     if folder.is_file():
         raise SourceError(f"'{location}' is a file. Give the folder that holds it with its configuration and tokenizer.")
