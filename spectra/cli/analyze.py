@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from spectra.cli.cache_words import from_cache
 from spectra.cli.progress import kept_work, stdout_for_answers
 from spectra.cli.run_flags import check_forms, number_of_workers, with_run_flags, with_speech_flags
 from spectra.cli.setting_flags import GroupedCommand, with_setting_flags
@@ -24,6 +25,7 @@ Examples:
   spectra analyze ./my-model --output report --report
   spectra analyze ./my-model --output attention --include '*.self_attn.*'
   spectra analyze ./fine-tuned --base ./original
+  spectra analyze ./fine-tuned --cache rows
   spectra analyze runs/*/checkpoint-* --output all-runs
   spectra analyze ./adapter --base ./original --lora merged
   spectra analyze ./big-model --output report --shard 0/8
@@ -46,6 +48,12 @@ Examples:
 @click.option(
     "--address", metavar="ADDR", help="Of the cluster: auto, HOST:PORT or ray://HOST:PORT.  [default: one of this machine]"
 )
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep rows by the content of weights; layers equal to earlier ones, of any model, are not computed again.",
+)
 @click.option("--report", "with_page", is_flag=True, help="Write report.html into DIR, too: the page of 'spectra report'.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV, all columns.")
@@ -67,6 +75,7 @@ def analyze(
     output: Path | None,
     force: bool,
     shard: str | None,
+    cache: Path | None,
     with_page: bool,
     as_json: bool,
     as_csv: bool,
@@ -91,7 +100,7 @@ def analyze(
         from spectra.cli.fleet import FleetAnswer, analyze_several
 
         answer = FleetAnswer(as_json, as_csv, with_page, quiet, no_color)
-        where: dict[str, Any] = {"device": device, "workers": num_workers, "engine": engine, "address": address}
+        where: dict[str, Any] = {"device": device, "workers": num_workers, "engine": engine, "address": address, "cache": cache}
         return analyze_several(models, output, answer, base=base, profile=profile, force=force, **where, **settings)
     model = _only(models)
     if shard is not None:
@@ -119,9 +128,12 @@ def analyze(
             output=output,
             shard=shard,
             force=force,
+            cache=cache,
             progress=progress,
             **cast("SettingsChanges", settings),
         )
+    if cache is not None and not quiet:
+        print(from_cache([report.environment], cache), file=sys.stderr, end="")
     _print(report, as_json=as_json, as_csv=as_csv, rows=rows, no_color=no_color)
     if with_page and output is not None:
         from spectra.report.html import write_page

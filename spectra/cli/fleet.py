@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectra.cli.cache_words import from_cache
 from spectra.cli.progress import kept_work, stdout_for_answers
 from spectra.errors import InputError
 from spectra.results.words import counted
@@ -69,6 +70,11 @@ def analyze_several(models: tuple[str, ...], output: Path | None, answer: FleetA
     for model in fleet.models:
         if model.error:
             print(f"spectra: '{model.location}' was not analysed: {model.error}", file=sys.stderr)
+    if options.get("cache") is not None and not answer.quiet:
+        from spectra.results.store import load
+
+        analyzed = [model.name for model in fleet.models if model.summary is not None]
+        print(from_cache([load(output / name).environment for name in analyzed], options["cache"]), file=sys.stderr, end="")
     if not answer.quiet and not (answer.as_json or answer.as_csv):
         first = next(model.name for model in fleet.models if model.summary is not None)
         print(

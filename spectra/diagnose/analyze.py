@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
@@ -20,12 +22,14 @@ from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.model_run import ModelRun
 from spectra.diagnose.profiles import resolve_settings
 from spectra.diagnose.shard_of_process import resolve_shard
-from spectra.errors import InputError, did_you_mean
+from spectra.errors import InputError, SpectraWarning, did_you_mean
 from spectra.matrices import WeightMatrices
+from spectra.results.kept_rows import open_rows
 from spectra.results.report import Report
 from spectra.results.settings import AnalysisSettings, SettingsChanges
 
 if TYPE_CHECKING:
+    from spectra.diagnose.cache import RowCache
     from spectra.sources.open import Model
 
 ENGINES = ("local", "ray")
@@ -62,6 +66,7 @@ def analyze(
     output: str | os.PathLike[str] | None = None,
     shard: str | None = None,
     force: bool = False,
+    cache: str | os.PathLike[str] | None = None,
     progress: Callable[[Progress], None] | None = None,
     **settings: Unpack[SettingsChanges],
 ) -> Report:
@@ -84,6 +89,9 @@ def analyze(
         shard: Analyse one part of the layers, for :func:`spectra.merge`: ``"i/n"``, the i-th of n from 0, or ``"auto"``, which
             asks the launcher: see :mod:`spectra.diagnose.shard_of_process`. Needs ``output``, the same folder for all shards.
         force: Write into ``output`` whatever it holds; its other files are left alone.
+        cache: Folder that keeps rows and spectra by the content of weights, for this and other models: what an earlier
+            analysis computed of equal weights, under equal settings, is read and not computed again. May be shared by
+            several processes. ``report.environment`` counts what came from it. See :mod:`spectra.diagnose.cache`.
         progress: Called after each layer.
         **settings: Any of the following; ``None`` or nothing keeps the profile's value, which for ``"default"`` is named.
 
@@ -130,8 +138,11 @@ def analyze(
     Raises:
         SourceError: The model cannot be read, or has no weight to analyse.
         InputError: An argument that cannot be used, or a pattern that matches nothing.
-        ResultsError: ``output`` holds something else, or cannot be written.
+        ResultsError: ``output`` or ``cache`` holds something else, or cannot be written.
         EngineError: The Ray cluster cannot be reached, or lacks what it needs.
+
+    Warns:
+        SpectraWarning: No more rows could be kept in ``cache``, because the disk is full, say. The report is whole.
 
     Example:
         >>> import numpy as np
@@ -141,7 +152,9 @@ def analyze(
     """
     resolved = resolve_settings(profile, **settings)
     part = resolve_shard(shard, has_output=output is not None)
-    crew = crew_for(model, engine=engine, address=address, workers=workers, device=device, precision=resolved.precision)
+    crew = crew_for(
+        model, engine=engine, address=address, workers=workers, device=device, precision=resolved.precision, cache=cache
+    )
     with closing(ModelRun(model, resolved, base=base, output=output, shard=part, force=force)) as run:
         (report,) = [report for _, report in work_through([run], crew, progress=progress)]
     return report
@@ -158,6 +171,7 @@ class Crew:
         at_once: Most tasks in flight on a cluster that is there; ``None``: as many as it has room for.
         device: Where spectra are computed; several between commas.
         seats: The device of each thread of this machine; empty for Ray.
+        cache: Folder of rows of earlier analyses, or ``None``.
     """
 
     engine: str
@@ -166,6 +180,7 @@ class Crew:
     at_once: int | None
     device: str
     seats: tuple[str, ...] = ()
+    cache: Path | None = None
 
 
 def crew_for(
@@ -176,6 +191,7 @@ def crew_for(
     workers: int | Literal["auto"],
     device: str,
     precision: str,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Crew:
     """Check who is to work.
 
@@ -186,12 +202,14 @@ def crew_for(
         workers: Likewise.
         device: Likewise.
         precision: Likewise.
+        cache: Likewise.
 
     Returns:
         Who works.
 
     Raises:
         InputError: Something that cannot be used.
+        ResultsError: ``cache`` holds something else, or cannot be made.
         MissingPackageError: Ray is not installed.
     """
     if engine not in ENGINES:
@@ -200,6 +218,8 @@ def crew_for(
         from spectra.diagnose.engines.ray_cluster import check_address
         from spectra.diagnose.remote_work import device_on_nodes
 
+        if cache is not None:
+            raise InputError("cache: the nodes of engine 'ray' do not use one. Leave it out, or use engine='local'.")
         check_address(address)
         at_once = None if address is None or workers == "auto" else resolve_workers(workers)
         return Crew(engine, address, resolve_workers(workers), at_once, device_on_nodes(device))
@@ -207,7 +227,7 @@ def crew_for(
         raise InputError(f"address '{address}': only engine 'ray' works at another place. Add engine='ray' (--engine ray).")
     where = resolve_devices(device, model, precision)
     seats = seats_at(where, workers)
-    return Crew(engine, None, len(seats), None, ",".join(where), seats)
+    return Crew(engine, None, len(seats), None, ",".join(where), seats, None if cache is None else open_rows(cache))
 
 
 def work_through(
@@ -264,9 +284,20 @@ def _worked(
         run.begin()
         settings = run.plan.settings
         work = batches(run.waiting, crew.seats, settings.precision)
-        with closing(device_engine.run(_diagnose(settings), work, cost=_cost, seats=crew.seats)) as finished:
+        kept = _row_cache(crew.cache, settings) if crew.cache else None
+        with closing(device_engine.run(kept or _diagnose(settings), work, cost=_cost, seats=crew.seats)) as finished:
             for batch, results in finished:
+                if kept:
+                    run.made_by.update(kept.counts)
                 yield run, batch, results
+        if kept and kept.trouble:
+            warnings.warn(f"no more rows are kept in the cache: {kept.trouble}", SpectraWarning, stacklevel=2)
+
+
+def _row_cache(folder: Path, settings: AnalysisSettings) -> RowCache:
+    from spectra.diagnose.cache import RowCache  # imports the digest
+
+    return RowCache(folder, settings, _diagnose(settings))
 
 
 def _diagnose(settings: AnalysisSettings) -> Callable[[Sequence[WeightMatrices], str], list[Diagnosed]]:

@@ -29,6 +29,7 @@ def analyze_fleet(
     engine: str = "local",
     address: str | None = None,
     force: bool = False,
+    cache: str | os.PathLike[str] | None = None,
     progress: Callable[[Progress], None] | None = None,
     **settings: Unpack[SettingsChanges],
 ) -> FleetReport:
@@ -49,6 +50,7 @@ def analyze_fleet(
         engine: Likewise.
         address: Likewise.
         force: Start every model anew, whatever ``output`` holds.
+        cache: As for :func:`spectra.analyze`; layers that models share are computed once.
         progress: Called after each layer, with numbers of all models together.
         **settings: As for :func:`spectra.analyze`.
 
@@ -58,12 +60,14 @@ def analyze_fleet(
     Raises:
         SourceError: None of the models can be analysed.
         InputError: No model, one that is no location, or an argument that cannot be used.
-        ResultsError: ``output`` holds something else, or cannot be written.
+        ResultsError: ``output`` or ``cache`` holds something else, or cannot be written.
         EngineError: The Ray cluster cannot be reached, or lacks what it needs.
     """
     locations = _locations(models)
     resolved = resolve_settings(profile, **settings)
-    crew = crew_for(None, engine=engine, address=address, workers=workers, device=device, precision=resolved.precision)
+    crew = crew_for(
+        None, engine=engine, address=address, workers=workers, device=device, precision=resolved.precision, cache=cache
+    )
     fleet = begin_fleet(output, locations, force=force)
     found = {model.name: model for model in fleet.models}
     with ExitStack() as open_runs:

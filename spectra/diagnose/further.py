@@ -12,14 +12,19 @@ import numpy as np
 from spectra.diagnose.bulk import bulk_columns
 from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
 from spectra.diagnose.spectra_of import Found, scale_of
-from spectra.errors import InputError, SpectraError
+from spectra.errors import InputError, SourceError, SpectraError
 from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray, Precision
 from spectra.esd.power_law import PowerLawFit
 from spectra.esd.trace_log import trace_log_condition
 from spectra.matrices import WeightMatrices
+from spectra.results.records import LayerDiagnostics
 from spectra.results.settings import AnalysisSettings
 
 Columns = dict[str, Any]
+
+# What may go well another time (RuntimeError: torch's word for too little memory, too), and how a note of it begins.
+_PASSING = (SourceError, OSError, MemoryError, RuntimeError)
+_MISSING = "a diagnostic is missing:"
 
 
 def further_columns(
@@ -59,9 +64,23 @@ def further_columns(
         if is_wanted:
             try:
                 changes |= compute()
-            except MATRIX_ERRORS as error:  # a second read that fails, too little memory: what is known of the layer stays
+            except _PASSING as error:  # what is known of the layer stays
+                notes.append(f"{_MISSING} {type(error).__name__}: {error}")
+            except MATRIX_ERRORS as error:
                 notes.append(str(error) if isinstance(error, SpectraError) else f"{type(error).__name__}: {error}")
     return changes, notes
+
+
+def is_complete(row: LayerDiagnostics) -> bool:
+    """Return whether another analysis of the same weight would give the same row.
+
+    Args:
+        row: The row.
+
+    Returns:
+        ``False`` if a diagnostic is missing for a reason that may pass, such as too little memory.
+    """
+    return _MISSING not in row.notes
 
 
 def _trace_log(values: FloatArray, fit: PowerLawFit | None) -> Columns:

@@ -129,11 +129,13 @@ def _joined(shards: Sequence[SavedShard]) -> Report:
 
 
 def _environment(environments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Tell of all machines: what they agree in, or what each said; when the first began, and the time of all together."""
+    """Tell of all machines: what they agree in, or what each said; when the first began, and sums of times and counts."""
     joined: dict[str, Any] = {}
     for name, value in environments[0].items():
         said = dict.fromkeys(str(environment.get(name)) for environment in environments)
         joined[name] = value if len(said) == 1 else ", ".join(said)
     joined["started_at"] = min(environment["started_at"] for environment in environments)
     joined["seconds"] = round(sum(environment["seconds"] for environment in environments), 3)
+    counts = [name for name in ("layers_from_cache", "layers_computed") if name in joined]
+    joined |= {name: sum(environment.get(name, 0) for environment in environments) for name in counts}
     return joined | {"shards": len(environments)}

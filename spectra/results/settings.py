@@ -5,14 +5,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypedDict
 
 # Groups of flags in ``spectra analyze --help``; settings without a group belong to profiles and have no flag.
 CHOICE, SPECTRUM, FIT, MORE = "What is analysed", "Spectra", "Fits", "More diagnostics"
 
 
-def _setting(default: Any, meaning: str, group: str = "", *, metavar: str = "", choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"meaning": meaning, "group": group, "metavar": metavar, "choices": choices})
+def _setting(
+    default: Any,
+    meaning: str,
+    group: str = "",
+    *,
+    metavar: str = "",
+    choices: tuple[str, ...] = (),
+    changes_rows: bool = True,
+) -> Any:
+    """Define a setting; ``changes_rows`` is ``False`` where the same matrices of the same weight have the same row."""
+    metadata = {"meaning": meaning, "group": group, "metavar": metavar, "choices": choices, "changes_rows": changes_rows}
+    return field(default=default, metadata=metadata)
+
+
+# What chooses weights and cuts them into matrices: two settings that give the same matrix give the same row of it.
+_choice = partial(_setting, changes_rows=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,24 +37,24 @@ class AnalysisSettings:
     ``setting_meanings()`` documents each field.
     """
 
-    profile: str = _setting("default", "named set of defaults: default, weightwatcher or tempbalance")
+    profile: str = _choice("default", "named set of defaults: default, weightwatcher or tempbalance")
 
-    include: tuple[str, ...] = _setting((), "only layers whose name matches a glob; repeatable", CHOICE, metavar="GLOB")
-    exclude: tuple[str, ...] = _setting((), "leave out layers whose name matches a glob; repeatable", CHOICE, metavar="GLOB")
-    kinds: tuple[str, ...] = _setting((), "only these kinds of layers, such as linear; repeatable", CHOICE, metavar="KIND")
-    max_evals: int | None = _setting(None, "leave out weights with more eigenvalues; default: no limit", CHOICE, metavar="N")
-    max_side: int | None = _setting(None, "leave out weights with a longer side; default: no limit", CHOICE, metavar="N")
-    split_fused: str = _setting("auto", "split fused projections and gates by architecture", CHOICE, choices=("auto", "none"))
-    split_heads: bool = _setting(False, "one matrix per attention head", CHOICE)
-    moe: str = _setting(
+    include: tuple[str, ...] = _choice((), "only layers whose name matches a glob; repeatable", CHOICE, metavar="GLOB")
+    exclude: tuple[str, ...] = _choice((), "leave out layers whose name matches a glob; repeatable", CHOICE, metavar="GLOB")
+    kinds: tuple[str, ...] = _choice((), "only these kinds of layers, such as linear; repeatable", CHOICE, metavar="KIND")
+    max_evals: int | None = _choice(None, "leave out weights with more eigenvalues; default: no limit", CHOICE, metavar="N")
+    max_side: int | None = _choice(None, "leave out weights with a longer side; default: no limit", CHOICE, metavar="N")
+    split_fused: str = _choice("auto", "split fused projections and gates by architecture", CHOICE, choices=("auto", "none"))
+    split_heads: bool = _choice(False, "one matrix per attention head", CHOICE)
+    moe: str = _choice(
         "per_expert", "experts: a row each, their summary only, or one pooled spectrum", CHOICE,
         choices=("per_expert", "summary", "pool"),
     )  # fmt: skip
-    conv_mode: str = _setting(
+    conv_mode: str = _choice(
         "pooled", "convolutions: kernel positions pooled, a row each, or the operator's spectrum", CHOICE,
         choices=("pooled", "slices", "operator"),
     )  # fmt: skip
-    lora: str = _setting(
+    lora: str = _choice(
         "delta", "adapters: the change, the merged weights, both factors, or the base", CHOICE,
         choices=("delta", "merged", "factors", "base"),
     )  # fmt: skip
@@ -97,8 +112,8 @@ class AnalysisSettings:
         "min", "of the smallest singular values of pooled matrices: min, or WeightWatcher's max"
     )
     labels_need_evidence: bool = _setting(True, "no label for poor fits and for under 50 eigenvalues")
-    drop_small: bool = _setting(False, "leave layers under min_evals out of the table; they are listed as skipped")
-    count_ties: bool = _setting(False, "give tied weights a row each")
+    drop_small: bool = _choice(False, "leave layers under min_evals out of the table; they are listed as skipped")
+    count_ties: bool = _choice(False, "give tied weights a row each")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON would give them back: lists for tuples."""
@@ -151,6 +166,33 @@ class SettingsChanges(TypedDict, total=False):
 def setting_meanings() -> dict[str, str]:
     """Return what each setting means, by name."""
     return {f.name: f.metadata["meaning"] for f in dataclasses.fields(AnalysisSettings)}
+
+
+def settings_of_rows(settings: AnalysisSettings) -> dict[str, Any]:
+    """Return the settings that the row of a given matrix depends on.
+
+    Args:
+        settings: Resolved settings.
+
+    Returns:
+        Values by name. The seed is among them only where something random is computed.
+    """
+    chosen = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if f.metadata["changes_rows"]}
+    if not is_random(settings):
+        del chosen["seed"]
+    return chosen
+
+
+def is_random(settings: AnalysisSettings) -> bool:
+    """Return whether rows depend on random numbers: on the seed, and on the name of the matrix.
+
+    Args:
+        settings: Resolved settings.
+
+    Returns:
+        ``True`` if anything random is asked for.
+    """
+    return settings.randomize or settings.pvalue_samples > 0 or settings.bootstrap_samples > 0
 
 
 def requested_groups(settings: AnalysisSettings) -> set[str]:

@@ -24,15 +24,15 @@ _CANNOT_BE_ASKED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errn
 
 
 @contextmanager
-def moved_into_place(path: Path) -> Iterator[BinaryIO]:
+def moved_into_place(path: Path, *, to_disk: bool = True) -> Iterator[BinaryIO]:
     """Write a file that appears whole, under its name, or not at all.
 
     Args:
         path: The file; replaced if it exists.
+        to_disk: Wait until the file outlives a power failure, too. Without, such a failure may leave a part of it.
 
     Yields:
-        An empty file beside it, which is moved there at the end, or removed if anything is raised, Ctrl-C included. Once this
-        has ended the file outlives a power failure, too.
+        An empty file beside it, which is moved there at the end, or removed if anything is raised, Ctrl-C included.
 
     Raises:
         OSError: The disk is full or gone.
@@ -42,7 +42,8 @@ def moved_into_place(path: Path) -> Iterator[BinaryIO]:
         with file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if to_disk:
+                os.fsync(file.fileno())
             if os.name == "nt":  # moves no open file; elsewhere the lock lasts until the file has its name
                 file.close()
             os.replace(temporary, path)
@@ -50,7 +51,8 @@ def moved_into_place(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):  # on a read-only file system this fails, too
             temporary.unlink(missing_ok=True)
         raise
-    _bring_to_disk(path.parent)
+    if to_disk:
+        _bring_to_disk(path.parent)
 
 
 def is_temporary(name: str) -> bool:

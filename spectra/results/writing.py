@@ -70,18 +70,19 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.float64]]) -> None:
     write_whole(path, to_safetensors({name: np.ascontiguousarray(arrays[name]) for name in arrays}))
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, to_disk: bool = True) -> None:
     """Write under a temporary name and move into place, so that no reader ever sees a part.
 
     Args:
         path: The file.
         content: All of it.
+        to_disk: Wait until it outlives a power failure, too.
 
     Raises:
         ResultsError: It cannot be written.
     """
     try:
-        with moved_into_place(path) as file:
+        with moved_into_place(path, to_disk=to_disk) as file:
             file.write(content)
     except OSError as error:
         raise ResultsError(unwritable(path, error)) from error

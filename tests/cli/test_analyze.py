@@ -397,3 +397,34 @@ def test_a_stdout_of_few_letters_gets_the_answer_all_the_same(tmp_path, form):
 def test_a_process_answers_as_the_function_does(run, model):
     done = in_process(model, "--csv")
     assert (done.returncode, done.stdout, done.stderr) == run(model, "--csv")
+
+
+# The cache
+
+
+def test_a_second_analysis_says_how_much_it_found(run, model, tmp_path):
+    rows = tmp_path / "rows"
+    first, second = (run(model, "--cache", rows) for _ in range(2))
+    assert first[2].startswith(f"0 of 6 layers from the cache '{rows}'.\n")
+    assert second[2].startswith(f"6 of 6 layers from the cache '{rows}'.\n")
+    assert first[:2] == second[:2]
+
+
+def test_a_quiet_analysis_does_not_say_it(run, model, tmp_path):
+    assert run(model, "--cache", tmp_path / "rows", "--quiet")[2] == ""
+
+
+def test_models_of_one_command_share_what_they_have_in_common(run, tmp_path):
+    write_small(tmp_path / "one.safetensors")
+    write_small(tmp_path / "two.safetensors", head__weight=np.eye(40, dtype=np.float32))
+    models = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    code, _, err = run(*models, "--output", tmp_path / "all", "--cache", tmp_path / "rows", "--workers", "1")
+    assert code == 0
+    assert f"5 of 12 layers from the cache '{tmp_path / 'rows'}'.\n" in err
+
+
+def test_a_finished_result_made_without_a_cache_says_nothing_of_one(run, model, tmp_path):
+    run(model, "--output", tmp_path / "report")
+    code, _, err = run(model, "--output", tmp_path / "report", "--cache", tmp_path / "rows")
+    assert code == 0
+    assert "from the cache" not in err

@@ -287,3 +287,17 @@ def test_a_result_is_not_returned_for_weights_that_broke_in_the_middle(run, mode
     head[20, 3] = np.nan
     write_small(tmp_path / "tiny.safetensors", head__weight=head)
     assert run(model, "--output", tmp_path / "out")[0] in (1, 2)
+
+
+def test_a_cache_that_is_something_else(refused, model, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("")
+    line = refused(model, "--cache", tmp_path / "thesis")
+    assert (
+        line == f"'{tmp_path / 'thesis'}' is no cache: it holds other files ('chapter.tex'). Choose a new or an empty folder."
+    )
+
+
+def test_a_cache_for_nodes_of_a_cluster(refused, model, tmp_path):
+    line = refused(model, "--cache", tmp_path / "rows", "--engine", "ray")
+    assert line == "cache: the nodes of engine 'ray' do not use one. Leave it out, or use engine='local'."
