@@ -75,6 +75,14 @@ def test_the_environment_tells_of_all_shards(shards):
     assert found["shards"] == 3
 
 
+def test_shards_that_used_a_cache_add_up_what_they_found(tmp_path):
+    for part in ("0/2", "1/2"):
+        spectra.analyze(uneven_weights(), output=tmp_path / "out", shard=part, cache=tmp_path / "rows")
+    report = spectra.merge(tmp_path / "out")
+    found, computed = report.environment["layers_from_cache"], report.environment["layers_computed"]
+    assert (found + computed, computed) == (len(report.layers), len(list(tmp_path.glob("rows/*/*.safetensors"))))
+
+
 def test_merging_twice_gives_the_same_and_the_same_command_of_one_run_is_done(shards):
     spectra.merge(shards)
     before = {name: (shards / name).read_bytes() for name in ("report.json", *FILES)}
