@@ -40,6 +40,16 @@ def write_small(path: Path, **changes: np.ndarray) -> Path:
     return path
 
 
+def write_layers(path: Path, num_layers: int, change: float = 0.0) -> Path:
+    """Write layers each of another width, so that none are decomposed together; ``change`` is the size of noise added."""
+    from safetensors.numpy import save_file
+
+    rng = np.random.default_rng(num_layers)
+    layers = {f"layers.{i}.fc.weight": heavy_tailed(60, 16 + i, seed=i) for i in range(num_layers)}
+    save_file({name: layer + np.float32(change * rng.standard_normal(layer.shape)) for name, layer in layers.items()}, path)
+    return path
+
+
 def gpt2() -> torch.nn.Module:
     """GPT-2: dense layers stored as (in, out), the head tied to the embedding."""
     from transformers import GPT2Config, GPT2LMHeadModel

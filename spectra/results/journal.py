@@ -64,6 +64,17 @@ class Journal:
         except OSError as error:
             raise ResultsError(unwritable(self.path, error)) from error
 
+    def check(self) -> None:
+        """Make sure that the file is still the one that is found under its name.
+
+        Raises:
+            ResultsError: It was removed, moved away or replaced, and its folder with it, perhaps.
+        """
+        try:
+            self._check_place()
+        except OSError as error:
+            raise ResultsError(unwritable(self.path, error)) from error
+
     def close(self) -> None:
         """Bring the file to the disk and close it.
 

@@ -83,6 +83,8 @@ class ResumableRun(ABC, Generic[Part, Result]):
         Raises:
             ResultsError: The folder cannot be written; what was added stays there for the next run.
         """
+        if self._journal is not None:
+            self._journal.check()  # nor is a result put into a folder that has taken the place of this one
         self._write(result)
         self._close_journal()
         self._remove(PROGRESS)

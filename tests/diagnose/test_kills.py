@@ -5,24 +5,14 @@ import shutil
 from collections import Counter
 from functools import partial
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 import spectra
 from tests import killing
 from tests.killing import content_of, in_child, is_killed_after, killed_at_every_step, seconds_of, step
-from tests.models import heavy_tailed
+from tests.models import write_layers
 
 pytestmark = [pytest.mark.slow, killing.pytestmark]
-
-
-def checkpoint(path, num_layers, change=0.0):
-    rng = np.random.default_rng(num_layers)
-    # Each of another width: equal ones are finished together.
-    layers = {f"layers.{i}.fc.weight": heavy_tailed(60, 16 + i, seed=i) for i in range(num_layers)}
-    save_file({name: layer + np.float32(change * rng.standard_normal(layer.shape)) for name, layer in layers.items()}, path)
-    return path
 
 
 def analyze(model, output):
@@ -44,7 +34,7 @@ def place_of_kill(folder, num_parts):
 
 @pytest.mark.parametrize("what", ["analysis", "comparison"])
 def test_a_kill_between_any_two_steps_costs_only_what_was_at_work(what, tmp_path):
-    base, model = checkpoint(tmp_path / "base.safetensors", 4), checkpoint(tmp_path / "model.safetensors", 4, change=0.1)
+    base, model = write_layers(tmp_path / "base.safetensors", 4), write_layers(tmp_path / "model.safetensors", 4, change=0.1)
     work = partial(analyze, model) if what == "analysis" else partial(compare, base, model)
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     work(whole)
@@ -58,7 +48,7 @@ def test_a_kill_between_any_two_steps_costs_only_what_was_at_work(what, tmp_path
 
 
 def test_a_replacement_that_is_killed_between_any_two_steps_goes_on_without_force(tmp_path):
-    model, folder, whole = checkpoint(tmp_path / "model.safetensors", 2), tmp_path / "killed", tmp_path / "whole"
+    model, folder, whole = write_layers(tmp_path / "model.safetensors", 2), tmp_path / "killed", tmp_path / "whole"
     earlier = spectra.analyze(model, output=tmp_path / "earlier", workers=1, xmin="median")
     analyze(model, whole)
     shutil.copytree(tmp_path / "earlier", folder)
@@ -73,7 +63,7 @@ def test_a_replacement_that_is_killed_between_any_two_steps_goes_on_without_forc
 
 
 def test_fifty_kills_at_random_moments_cost_only_what_was_at_work(tmp_path):
-    model, whole, folder = checkpoint(tmp_path / "model.safetensors", 30), tmp_path / "whole", tmp_path / "killed"
+    model, whole, folder = write_layers(tmp_path / "model.safetensors", 30), tmp_path / "whole", tmp_path / "killed"
     analyze(model, whole)
     assert in_child(analyze, model, tmp_path / "first") == 0  # waits for the process that the others are forked from
     lasts = seconds_of(analyze, model, tmp_path / "second")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spectra.errors import ResultsError
 from spectra.results import journal
-from spectra.results.journal import Journal, json_line, read_journal
+from spectra.results.journal import Journal, json_line, read_journal, sound_records
 from tests.training.dcs.full_disk import full_disk
 
 RECORDS = [{"row_id": f"{number:032x}", "response": f"naïve “{number}” \u2028\x85\n"} for number in range(3)]
@@ -226,3 +226,56 @@ def test_no_record_is_lost_when_its_writer_is_killed_within_one(tmp_path):
             assert one.wait() == -signal.SIGXFSZ
         assert path.stat().st_size == limit
         assert read_journal(path) == numbered(kept)
+
+
+def test_sound_records_are_those_between_the_damaged(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(json_line(RECORDS[0]) + b"\x00\x00\n[1]\n\n" + json_line(RECORDS[1]) + b'{"row')
+    assert list(sound_records(path)) == RECORDS[:2]
+    with pytest.raises(ResultsError, match=r"cannot read '.*b\.jsonl': No such file or directory\. Check the path"):
+        list(sound_records(tmp_path / "b.jsonl"))
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_record_is_not_written_to_a_file_that_was_moved_away_or_removed(tmp_path, replaced):
+    path = tmp_path / "a.jsonl"
+    with Journal(path) as to:
+        to.append(RECORDS[0])
+        path.rename(tmp_path / "b.jsonl")
+        if replaced:
+            path.touch()
+        said = "another file has taken its place" if replaced else "No such file or directory"
+        with pytest.raises(ResultsError, match=rf"cannot write to '.*': {said}\. Bring its folder or disk back or choose"):
+            to.append(RECORDS[1])
+    assert read_journal(tmp_path / "b.jsonl") == RECORDS[:1]
+
+
+class Stubborn(io.FileIO):
+    """A disk that takes half a record, and then not even gives it back, for once."""
+
+    fails = 2
+
+    def write(self, data):
+        if self.fails == 2:
+            self.fails = 1
+            super().write(data[:9])
+            raise OSError(5, "Input/output error")
+        return super().write(data)
+
+    def truncate(self, size=None):
+        if self.fails == 1:
+            self.fails = 0
+            raise OSError(5, "Input/output error")
+        return super().truncate(size)
+
+
+def test_a_torn_line_that_could_not_be_taken_back_at_once_is_before_the_next(tmp_path):
+    with Journal(tmp_path / "a.jsonl") as to:
+        to.append(RECORDS[0])
+        to._file.close()
+        to._file = Stubborn(to.path, "ab")
+        with pytest.raises(ResultsError, match="Input/output error"):
+            to.append(RECORDS[1])
+        assert not to.path.read_bytes().endswith(b"\n")
+        to.append(RECORDS[2])
+    assert read_journal(tmp_path / "a.jsonl") == [RECORDS[0], RECORDS[2]]

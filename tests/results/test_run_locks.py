@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -9,6 +10,7 @@ from spectra.results.run_locks import is_held, locked, refuse_others
 
 HOLDER = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from spectra.results.run_locks import locked
 
@@ -51,3 +53,28 @@ def test_a_lock_that_cannot_be_made_is_named(lock):
     lock.mkdir()
     with pytest.raises(ResultsError, match="Is a directory"), locked(lock, lock.parent):
         pass
+
+
+def test_a_lock_that_is_to_be_removed_leaves_nothing_and_says_since_when(lock):
+    with locked(lock, lock.parent, removed=True):
+        assert lock.read_text().endswith(" UTC")
+        with (
+            pytest.raises(ResultsError, match=r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\. Let it end"),
+            locked(lock, lock.parent),
+        ):
+            pass
+    assert not lock.exists()
+
+
+def test_of_many_that_lock_and_remove_at_once_one_holds_it_at_a_time(lock):
+    holders, most = [], []
+
+    def hold(_):
+        with locked(lock, lock.parent, wait=60, removed=True):
+            holders.append(1)
+            most.append(len(holders))
+            holders.pop()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hold, range(40)))
+    assert (len(most), max(most)) == (40, 1)

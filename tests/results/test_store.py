@@ -3,10 +3,6 @@ import json
 import math
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -144,46 +140,6 @@ def test_tables_have_the_types_of_the_schema():
     theirs = report.to_weightwatcher()
     assert list(theirs.columns[:2]) == ["layer_id", "name"]
     assert (theirs["D"].iloc[0], theirs["status"].iloc[-1]) == (report.layers[0].ks_distance, "failed")
-
-
-# Acceptance: a run killed in the middle continues and ends with the same files.
-def without_times(folder):
-    content = json.loads((folder / "report.json").read_text())
-    for key in ("started_at", "seconds"):
-        content["environment"].pop(key)
-    files = {name: (folder / name).read_bytes() for name in ("layers.csv", "spectra.safetensors")}
-    return content, files, sorted(path.name for path in folder.iterdir())
-
-
-@pytest.mark.slow
-def test_a_killed_run_continues_and_ends_with_the_same_files(tmp_path):
-    rng = np.random.default_rng(0)
-    model = {f"block.{i}.fc.weight": rng.standard_normal((700 + i, 600)).astype(np.float32) for i in range(24)}
-    save_file(model, tmp_path / "model.safetensors")
-    command = [sys.executable, "-m", "spectra", "analyze", str(tmp_path / "model.safetensors"), "--workers", "1", "--output"]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-
-    progress = tmp_path / "killed" / "progress.jsonl"
-    kills = 0
-    for wanted in (3, 9, 16):  # finished layers at the time of the kill, the header line aside
-        run = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while run.poll() is None:
-            if progress.is_file() and progress.read_bytes().count(b"\n") > wanted:
-                run.send_signal(signal.SIGKILL)
-                kills += 1
-                break
-            time.sleep(0.002)
-        run.wait()
-    assert kills == 3, "the machine is faster than this test: give it larger matrices"
-    with pytest.raises(ResultsError, match="unfinished run"):
-        spectra.load(tmp_path / "killed")
-    with progress.open("a") as file:
-        file.write('{"layer": {"layer_na')  # a line torn by the kill
-    finished = progress.read_bytes().count(b"\n") - 1
-    seen = []
-    spectra.analyze(tmp_path / "model.safetensors", output=tmp_path / "killed", workers=1, progress=seen.append)
-    assert seen[0].num_done == finished >= 16
-    assert without_times(tmp_path / "killed") == without_times(tmp_path / "whole")
 
 
 def test_an_unfinished_run_of_other_settings_is_refused(tmp_path):
