@@ -32,14 +32,14 @@ def ctrl_c_when(condition: Callable[[FrameType | None], bool]) -> Iterator[None]
 
 
 @contextmanager
-def ctrl_c_in(function: str) -> Iterator[None]:
-    """Raise SIGINT once, as soon as a function of Spectra with this name is called."""
+def ctrl_c_in(function: str, number: int = signal.SIGINT) -> Iterator[None]:
+    """Raise SIGINT, or another signal, once, as soon as a function of Spectra with this name is called."""
 
     def look(frame: FrameType, event: str, _: object) -> None:
         is_ours = frame.f_globals.get("__name__", "").startswith("spectra.")
         if event == "call" and is_ours and frame.f_code.co_name == function:
             sys.setprofile(None)
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
     before = sys.getprofile()
     sys.setprofile(look)

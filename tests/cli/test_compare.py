@@ -244,7 +244,8 @@ def test_an_interrupted_comparison_says_how_it_goes_on(base, planted, tmp_path):
     arguments = [base, planted, "-o", tmp_path / "out"]
     done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False)
     assert done.returncode == 130
-    assert f"Finished matrices are kept in '{tmp_path / 'out'}'; the same command continues there." in done.stderr
+    kept = f"Finished matrices are kept in '{tmp_path / 'out'}'; the same command continues there."
+    assert done.stderr == f"spectra: interrupted. {kept}\n"
     assert (tmp_path / "out" / "progress.jsonl").is_file()
 
 
