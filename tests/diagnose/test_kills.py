@@ -62,17 +62,6 @@ def test_a_replacement_that_is_killed_between_any_two_steps_goes_on_without_forc
         shutil.copytree(tmp_path / "earlier", folder)
 
 
-def test_a_merge_that_is_killed_between_any_two_steps_goes_on(tmp_path):
-    model, folder, whole = write_layers(tmp_path / "model.safetensors", 2), tmp_path / "killed", tmp_path / "whole"
-    for shard in ("0/2", "1/2"):
-        spectra.analyze(model, output=tmp_path / "shards", shard=shard, workers=1)
-    spectra.merge(tmp_path / "shards", output=whole)
-    for _ in killed_at_every_step(folder, partial(spectra.merge, tmp_path / "shards", output=folder)):
-        spectra.merge(tmp_path / "shards", output=folder)
-        assert content_of(folder) == content_of(whole)
-        shutil.rmtree(folder)
-
-
 def test_fifty_kills_at_random_moments_cost_only_what_was_at_work(tmp_path):
     model, whole, folder = write_layers(tmp_path / "model.safetensors", 30), tmp_path / "whole", tmp_path / "killed"
     analyze(model, whole)
