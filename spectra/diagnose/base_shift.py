@@ -17,7 +17,7 @@ from spectra.diagnose.layer import diagnosed, spectra_by_job
 from spectra.diagnose.plan import plan_analysis
 from spectra.diagnose.profiles import resolve_settings
 from spectra.errors import InputError
-from spectra.esd.eigenvalues import Spectrum
+from spectra.esd.spectrum import Spectrum
 from spectra.matrices import WeightMatrices
 from spectra.results.base_shift import BaseShift, MatrixChange
 from spectra.results.records import LayerStatus, SkippedTensor

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectra.esd.eigenvalues import FloatArray, Spectrum
+from spectra.esd.eigenvalues import FloatArray
 from spectra.esd.norms import norm_metrics, spectral_entropy
+from spectra.esd.spectrum import Spectrum
 from spectra.matrices import WeightMatrices
 
 # Relative error of rounding a number to a dtype: half a unit in the last of its 53, 24, 11 or 8 binary digits.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spectra.esd.eigenvalues import Spectrum
+from spectra.esd.spectrum import Spectrum
 from spectra.results.settings import AnalysisSettings
 
 # WeightWatcher 0.7.7's rule for short spectra: bias-corrected, at least 8 values in the tail.

@@ -17,10 +17,11 @@ from spectra.diagnose.spectra_of import Found, spectra_of, with_replicas
 from spectra.diagnose.thresholds import LABELLED_STRATEGIES, MIN_EVALS_FOR_LABEL, OVER_TRAINED_BELOW, UNDER_TRAINED_ABOVE
 from spectra.errors import NonFiniteWeightsError, SpectraError, TooFewEigenvaluesError
 from spectra.esd.accelerator import CPU
-from spectra.esd.eigenvalues import FloatArray, Spectrum
+from spectra.esd.eigenvalues import FloatArray
 from spectra.esd.hill import alpha_hill
 from spectra.esd.norms import log10_alpha_norm, norm_metrics, spectral_entropy
 from spectra.esd.power_law import PowerLawFit, fit_power_law
+from spectra.esd.spectrum import Spectrum
 from spectra.esd.stacks import stack_size_on
 from spectra.matrices import WeightMatrices
 from spectra.results.records import LayerDiagnostics, LayerStatus

@@ -18,9 +18,10 @@ from spectra.diagnose.rescaling import beside_matrix
 from spectra.diagnose.spectra_of_changes import spectra_of_changes
 from spectra.diagnose.verdicts import judged
 from spectra.errors import NonFiniteWeightsError
-from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray, Spectrum
+from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray
 from spectra.esd.intruders import new_directions
 from spectra.esd.low_rank import low_rank_spectrum, low_rank_vectors
+from spectra.esd.spectrum import Spectrum
 from spectra.esd.subspaces import SingularBasis, SingularVectors, principal_angles
 from spectra.matrices import WeightMatrices
 from spectra.results.comparison import NO_COUNTERPART, Intruder, MatrixComparison, change_key

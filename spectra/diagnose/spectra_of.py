@@ -15,11 +15,10 @@ from spectra.esd.eigenvalues import (
     FloatArray,
     Method,
     Precision,
-    Spectrum,
-    pool,
     singular_value_spectrum,
     spectra_together,
 )
+from spectra.esd.spectrum import Spectrum, pool
 from spectra.matrices import WeightMatrices, operator_matrices
 from spectra.results.settings import AnalysisSettings
 

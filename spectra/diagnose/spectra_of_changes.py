@@ -10,7 +10,8 @@ import numpy as np
 from spectra.diagnose.kept_grams import KeptGrams
 from spectra.diagnose.layer import spectra_by_job
 from spectra.esd.deflation import deflated_spectrum
-from spectra.esd.eigenvalues import MATRIX_ERRORS, Spectrum, pool
+from spectra.esd.eigenvalues import MATRIX_ERRORS
+from spectra.esd.spectrum import Spectrum, pool
 from spectra.esd.subspaces import SingularBasis
 from spectra.matrices import WeightMatrices
 from spectra.results.settings import AnalysisSettings

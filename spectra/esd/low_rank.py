@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError, NonFiniteWeightsError
-from spectra.esd.eigenvalues import PRECISIONS, AnyArray, FloatArray, Precision, Spectrum
+from spectra.esd.eigenvalues import PRECISIONS, AnyArray, FloatArray, Precision
+from spectra.esd.spectrum import Spectrum
 from spectra.esd.subspaces import SingularVectors
 
 

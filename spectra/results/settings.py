@@ -60,7 +60,10 @@ class AnalysisSettings:
     )  # fmt: skip
 
     precision: str = _setting(
-        "float64", "arithmetic of Gram products and singular values", SPECTRUM, choices=("float64", "float32")
+        "float64",
+        "arithmetic of Gram products and singular values, on a GPU of the eigensolver, too",
+        SPECTRUM,
+        choices=("float64", "float32"),
     )
     method: str = _setting("auto", "route to the eigenvalues", SPECTRUM, choices=("auto", "gram", "svd"))
     conv_norm: float = _setting(1.0, "factor on the eigenvalues of convolutions", SPECTRUM, metavar="X")

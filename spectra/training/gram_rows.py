@@ -16,7 +16,8 @@ from torch import Tensor
 from spectra.diagnose.layer import diagnosed
 from spectra.diagnose.spectra_of import Found, scale_of
 from spectra.esd.accelerator import shortens_float32
-from spectra.esd.eigenvalues import FloatArray, Spectrum
+from spectra.esd.eigenvalues import FloatArray
+from spectra.esd.spectrum import Spectrum
 from spectra.matrices import WeightMatrices
 from spectra.matrices.cuts import Dense
 from spectra.results.records import LayerDiagnostics

@@ -177,7 +177,8 @@ def test_where_a_matrix_was_computed_instead_is_in_its_notes():
     from spectra.diagnose.plan import plan_analysis
     from spectra.diagnose.profiles import resolve_settings
     from spectra.diagnose.spectra_of import Found
-    from spectra.esd.eigenvalues import pool, spectrum
+    from spectra.esd.eigenvalues import spectrum
+    from spectra.esd.spectrum import pool
     from spectra.sources import open_source
 
     matrix, settings = heavy_tailed(), resolve_settings("default")

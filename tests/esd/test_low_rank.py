@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectra import InputError, NonFiniteWeightsError
-from spectra.esd.eigenvalues import pool, spectrum
+from spectra.esd.eigenvalues import spectrum
 from spectra.esd.low_rank import low_rank_spectrum
+from spectra.esd.spectrum import pool
 from tests.strategies import low_rank_factors
 
 

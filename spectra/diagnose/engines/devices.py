@@ -76,7 +76,7 @@ def resolve_devices(device: str, model: Model | None, precision: str) -> tuple[s
         except InputError as error:
             faults.append(str(error))
     if faults:
-        raise InputError("\n".join(faults))
+        raise InputError(" ".join(faults))
     return tuple(found)
 
 
