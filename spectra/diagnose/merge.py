@@ -11,7 +11,7 @@ from typing import Any
 from spectra.diagnose.assembly import Diagnosed, assembled
 from spectra.errors import InputError, ResultsError
 from spectra.results.report import Report
-from spectra.results.shards import SavedShard, Shard, numbers, saved_shards
+from spectra.results.shards import SavedShard, numbers, saved_shards
 from spectra.results.store import SHARDS, Run, difference, load
 
 
@@ -101,7 +101,7 @@ def _unfinished(shards: Sequence[SavedShard], count: int, finished: set[int]) ->
     begun = {shard.record.index for shard in shards if shard.record.count == count} - finished
     missing = set(range(count)) - finished - begun
     states = [("unfinished", begun), ("not begun", missing)]
-    words = "; ".join(f"{state}: {numbers(Shard(i, count) for i in which)}" for state, which in states if which)
+    words = "; ".join(f"{state}: {numbers(which)}" for state, which in states if which)
     command = f"spectra analyze '{shards[0].record.model.location}' ... --shard {min(begun | missing)}/{count}"
     return (
         f"'{shards[0].folder.parent.parent}' has {len(finished)} of {count} shards ({words}). Run the same command for each of "

@@ -112,8 +112,8 @@ class SavedShard:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all of its layers are there."""
-        return (self.folder / REPORT).is_file()
+        """Whether all of its layers are there, and nobody has begun it anew."""
+        return (self.folder / REPORT).is_file() and not (self.folder / PROGRESS).is_file()
 
 
 def open_shard(output: str | os.PathLike[str], record: ShardRecord, *, force: bool = False) -> Run:
@@ -160,17 +160,17 @@ def saved_shards(folder: str | os.PathLike[str]) -> list[SavedShard]:
     return sorted(found, key=lambda shard: (shard.record.count, shard.record.index))
 
 
-def numbers(shards: Iterable[Shard]) -> str:
+def numbers(indices: Iterable[int]) -> str:
     """Write the numbers of shards as batch systems take them.
 
     Args:
-        shards: In any order.
+        indices: In any order.
 
     Returns:
         Such as ``"0,3-5"``.
     """
     runs: list[list[int]] = []
-    for index in sorted(shard.index for shard in shards):
+    for index in sorted(indices):
         if runs and runs[-1][-1] == index - 1:
             runs[-1].append(index)
         else:

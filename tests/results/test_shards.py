@@ -40,7 +40,7 @@ def test_what_is_no_shard_is_refused(text, message):
 
 
 def test_numbers_are_written_as_batch_systems_take_them():
-    assert numbers(Shard(index, 12) for index in (11, 0, 3, 4, 5, 9)) == "0,3-5,9,11"
+    assert numbers([11, 0, 3, 4, 5, 9]) == "0,3-5,9,11"
     assert numbers([]) == ""
 
 
