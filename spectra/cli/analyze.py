@@ -35,8 +35,9 @@ Examples:
 @click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--base", metavar="MODEL", help="Analyse the difference to this model; for an adapter: its base model.")
-@click.option("--dry-run", is_flag=True, help="List what would be analysed, its cost and memory; read no weights.")
+@click.option("--dry-run", is_flag=True, help="List what would be analysed, its cost, memory and time; analyse nothing.")
 @with_run_flags
+@click.option("--max-memory", metavar="SIZE", help="Of all layers in flight, such as 8G.  [default: 80 % of what is free]")
 @click.option(
     "--shard",
     metavar="I/N",
@@ -70,6 +71,7 @@ def analyze(
     dry_run: bool,
     device: str,
     workers: str,
+    max_memory: str | None,
     engine: str,
     address: str | None,
     output: Path | None,
@@ -100,7 +102,8 @@ def analyze(
         from spectra.cli.fleet import FleetAnswer, analyze_several
 
         answer = FleetAnswer(as_json, as_csv, with_page, quiet, no_color)
-        where: dict[str, Any] = {"device": device, "workers": num_workers, "engine": engine, "address": address, "cache": cache}
+        where: dict[str, Any] = {"device": device, "workers": num_workers, "max_memory": max_memory}
+        where |= {"engine": engine, "address": address, "cache": cache}
         return analyze_several(models, output, answer, base=base, profile=profile, force=force, **where, **settings)
     model = _only(models)
     if shard is not None:
@@ -108,10 +111,11 @@ def analyze(
 
         shard = str(resolve_shard(shard, has_output=dry_run or output is not None))
     if dry_run:
+        from spectra.cli.dry_run import Where
         from spectra.cli.dry_run import dry_run as show
 
-        where = {"base": base, "shard": shard, "device": device, "workers": num_workers}
-        return show(model, profile, settings, **where, as_json=as_json, no_color=no_color)
+        here = Where(device, num_workers, max_memory)
+        return show(model, profile, settings, base=base, shard=shard, where=here, as_json=as_json, no_color=no_color)
 
     from spectra.diagnose.analyze import analyze as run
 
@@ -123,6 +127,7 @@ def analyze(
             profile=profile,
             device=device,
             workers=num_workers,
+            max_memory=max_memory,
             engine=engine,
             address=address,
             output=output,

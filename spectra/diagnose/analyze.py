@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -17,12 +18,15 @@ import numpy as np
 from spectra._version import __version__
 from spectra.diagnose.assembly import Diagnosed
 from spectra.diagnose.engines import devices as device_engine
+from spectra.diagnose.engines.available_memory import memory_budget
 from spectra.diagnose.engines.devices import resolve_devices, resolve_workers, seats_at
 from spectra.diagnose.layer import batches, diagnose_layers
+from spectra.diagnose.memory_need import bytes_of, split_to_fit
 from spectra.diagnose.model_run import ModelRun
 from spectra.diagnose.profiles import resolve_settings
 from spectra.diagnose.shard_of_process import resolve_shard
 from spectra.errors import InputError, SpectraWarning, did_you_mean
+from spectra.esd.accelerator import CPU
 from spectra.matrices import WeightMatrices
 from spectra.results.kept_rows import open_rows
 from spectra.results.report import Report
@@ -61,6 +65,7 @@ def analyze(
     profile: str = "default",
     device: str = "auto",
     workers: int | Literal["auto"] = "auto",
+    max_memory: int | str | None = None,
     engine: str = "local",
     address: str | None = None,
     output: str | os.PathLike[str] | None = None,
@@ -80,6 +85,9 @@ def analyze(
         device: Where spectra are computed: ``"cpu"`` (NumPy), a device of torch's such as ``"cuda:1"``, several
             (``"cuda:0,cuda:1"``), or ``"cuda"``: every GPU. ``"auto"``: the device of a live module, the CPU for files.
         workers: Worker threads. Default: the cores this process may use; on GPUs three for each. Numbers do not depend on it.
+        max_memory: How much the layers in flight may take together, on top of the process as it is: bytes, or a size such as
+            ``"8G"``. Fewer than ``workers`` layers run at once where more do not fit. Default: 80 % of what is free, or of what
+            the limit of a cgroup leaves. Numbers do not depend on it. Not for GPUs and clusters, which go by their own memory.
         engine: Who works: ``"local"``, threads of this process; or ``"ray"``, the processes of a Ray cluster, which open the
             checkpoint themselves. Numbers do not depend on it.
         address: Of the Ray cluster: ``"auto"``, ``"HOST:PORT"`` or ``"ray://HOST:PORT"``; ``workers`` is then how many tasks
@@ -137,7 +145,8 @@ def analyze(
 
     Raises:
         SourceError: The model cannot be read, or has no weight to analyse.
-        InputError: An argument that cannot be used, or a pattern that matches nothing.
+        InputError: An argument that cannot be used, a pattern that matches nothing, or a layer that needs more memory by
+            itself than there is.
         ResultsError: ``output`` or ``cache`` holds something else, or cannot be written.
         EngineError: The Ray cluster cannot be reached, or lacks what it needs.
 
@@ -153,9 +162,16 @@ def analyze(
     resolved = resolve_settings(profile, **settings)
     part = resolve_shard(shard, has_output=output is not None)
     crew = crew_for(
-        model, engine=engine, address=address, workers=workers, device=device, precision=resolved.precision, cache=cache
+        model,
+        engine=engine,
+        address=address,
+        workers=workers,
+        device=device,
+        precision=resolved.precision,
+        cache=cache,
+        max_memory=max_memory,
     )
-    with closing(ModelRun(model, resolved, base=base, output=output, shard=part, force=force)) as run:
+    with closing(ModelRun(model, resolved, base=base, output=output, shard=part, force=force, budget=crew.budget)) as run:
         (report,) = [report for _, report in work_through([run], crew, progress=progress)]
     return report
 
@@ -172,6 +188,7 @@ class Crew:
         device: Where spectra are computed; several between commas.
         seats: The device of each thread of this machine; empty for Ray.
         cache: Folder of rows of earlier analyses, or ``None``.
+        budget: Bytes that layers in flight may take together; ``None``: not counted here.
     """
 
     engine: str
@@ -181,6 +198,7 @@ class Crew:
     device: str
     seats: tuple[str, ...] = ()
     cache: Path | None = None
+    budget: int | None = None
 
 
 def crew_for(
@@ -192,6 +210,7 @@ def crew_for(
     device: str,
     precision: str,
     cache: str | os.PathLike[str] | None = None,
+    max_memory: int | str | None = None,
 ) -> Crew:
     """Check who is to work.
 
@@ -203,6 +222,7 @@ def crew_for(
         device: Likewise.
         precision: Likewise.
         cache: Likewise.
+        max_memory: Likewise.
 
     Returns:
         Who works.
@@ -220,6 +240,8 @@ def crew_for(
 
         if cache is not None:
             raise InputError("cache: the nodes of engine 'ray' do not use one. Leave it out, or use engine='local'.")
+        if max_memory is not None:
+            raise InputError("max_memory: engine 'ray' goes by the memory of each node. Leave it out, or use engine 'local'.")
         check_address(address)
         at_once = None if address is None or workers == "auto" else resolve_workers(workers)
         return Crew(engine, address, resolve_workers(workers), at_once, device_on_nodes(device))
@@ -227,7 +249,28 @@ def crew_for(
         raise InputError(f"address '{address}': only engine 'ray' works at another place. Add engine='ray' (--engine ray).")
     where = resolve_devices(device, model, precision)
     seats = seats_at(where, workers)
-    return Crew(engine, None, len(seats), None, ",".join(where), seats, None if cache is None else open_rows(cache))
+    kept = None if cache is None else open_rows(cache)
+    return Crew(engine, None, len(seats), None, ",".join(where), seats, kept, budget_at(seats, max_memory))
+
+
+def budget_at(seats: Sequence[str], max_memory: int | str | None) -> int | None:
+    """Choose how many bytes layers in flight may take together.
+
+    Args:
+        seats: The device of each worker.
+        max_memory: As :func:`analyze` takes it.
+
+    Returns:
+        Bytes; ``None`` for devices of torch's, where stacks are made by the memory of the device.
+
+    Raises:
+        InputError: Not a size, or one for other devices than the CPU.
+    """
+    if set(seats) <= {CPU}:
+        return memory_budget(max_memory)
+    if max_memory is not None:
+        raise InputError("max_memory: other devices than the CPU go by their own memory. Leave it out, or use device 'cpu'.")
+    return None
 
 
 def work_through(
@@ -283,9 +326,17 @@ def _worked(
     for run in runs:
         run.begin()
         settings = run.plan.settings
-        work = batches(run.waiting, crew.seats, settings.precision)
+        work = split_to_fit(batches(run.waiting, crew.seats, settings.precision), settings, crew.budget)
         kept = _row_cache(crew.cache, settings) if crew.cache else None
-        with closing(device_engine.run(kept or _diagnose(settings), work, cost=_cost, seats=crew.seats)) as finished:
+        layers = device_engine.run(
+            kept or _diagnose(settings),
+            work,
+            cost=_cost,
+            seats=crew.seats,
+            need=partial(bytes_of, settings=settings),
+            budget=crew.budget,
+        )
+        with closing(layers) as finished:
             for batch, results in finished:
                 if kept:
                     run.made_by.update(kept.counts)

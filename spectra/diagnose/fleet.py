@@ -26,6 +26,7 @@ def analyze_fleet(
     profile: str = "default",
     device: str = "auto",
     workers: int | Literal["auto"] = "auto",
+    max_memory: int | str | None = None,
     engine: str = "local",
     address: str | None = None,
     force: bool = False,
@@ -47,6 +48,7 @@ def analyze_fleet(
         profile: Likewise.
         device: Likewise.
         workers: Likewise.
+        max_memory: Likewise. A model with a layer that does not fit counts as one that cannot be opened.
         engine: Likewise.
         address: Likewise.
         force: Start every model anew, whatever ``output`` holds.
@@ -66,7 +68,14 @@ def analyze_fleet(
     locations = _locations(models)
     resolved = resolve_settings(profile, **settings)
     crew = crew_for(
-        None, engine=engine, address=address, workers=workers, device=device, precision=resolved.precision, cache=cache
+        None,
+        engine=engine,
+        address=address,
+        workers=workers,
+        device=device,
+        precision=resolved.precision,
+        cache=cache,
+        max_memory=max_memory,
     )
     fleet = begin_fleet(output, locations, force=force)
     found = {model.name: model for model in fleet.models}
@@ -75,7 +84,7 @@ def analyze_fleet(
         for model in fleet.models:
             try:
                 folder = fleet.folder / model.name
-                run = ModelRun(model.location, resolved, base=base, output=folder, force=force)
+                run = ModelRun(model.location, resolved, base=base, output=folder, force=force, budget=crew.budget)
             except SpectraError as error:
                 found[model.name] = dataclasses.replace(model, error=str(error))
                 continue

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from spectra._version import __version__
 from spectra.diagnose.assembly import Diagnosed, report_of
+from spectra.diagnose.memory_need import check_that_all_fit
 from spectra.diagnose.plan import model_info, plan_analysis
-from spectra.diagnose.shards import begin_shard
+from spectra.diagnose.shards import begin_shard, part_of
 from spectra.matrices import WeightMatrices
 from spectra.results.report import Report
 from spectra.results.settings import AnalysisSettings
@@ -33,6 +34,7 @@ class ModelRun:
         output: Result folder; ``None``: the report is returned only.
         shard: Which part of the model; needs ``output``. ``None``: all of it.
         force: Write into the folder whatever it holds.
+        budget: Bytes that layers in flight may take together. Default: not looked at.
 
     Attributes:
         model: As given.
@@ -46,7 +48,7 @@ class ModelRun:
 
     Raises:
         SourceError: The model cannot be read, or has no weight to analyse.
-        InputError: A pattern that matches nothing.
+        InputError: A pattern that matches nothing, or a layer that does not fit into the memory: the folder is not touched.
         ResultsError: The folder holds something else, or cannot be written.
     """
 
@@ -59,6 +61,7 @@ class ModelRun:
         output: str | os.PathLike[str] | None = None,
         shard: Shard | None = None,
         force: bool = False,
+        budget: int | None = None,
     ) -> None:
         self.model, self.base = model, base
         self.made_by: dict[str, Any] = {}
@@ -66,6 +69,8 @@ class ModelRun:
         self.begin()
         source = open_source(model, base=base, lora=settings.lora)
         self.plan = plan_analysis(source, settings)
+        if budget is not None:
+            check_that_all_fit((part_of(self.plan, shard) if shard else self.plan).jobs, self.plan.settings, budget)
         self.info = model_info(source, self.plan, revision=output is not None)
         header = run_header(self.info, self.plan.settings, version=__version__)
         self._folder: Run | None = None

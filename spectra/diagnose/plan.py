@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from spectra.diagnose.memory_need import bytes_of
 from spectra.diagnose.thresholds import MIN_EVALS_FOR_LABEL
 from spectra.errors import InputError, SourceError, did_you_mean
-from spectra.esd.eigenvalues import MATRIX_ERRORS, block_rows
+from spectra.esd.eigenvalues import MATRIX_ERRORS
 from spectra.matrices import ModelContext, WeightMatrices, matrices_of, pool_experts
 from spectra.results.records import ModelInfo, SkippedTensor
 from spectra.results.settings import AnalysisSettings
@@ -21,7 +22,6 @@ from spectra.sources import Source
 from spectra.sources.tensors import StoredTensor
 
 _HASHED_AT_ONCE = 2**22  # numbers
-_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ class AnalysisPlan:
         return sum(job.flops for job in self.jobs)
 
     def peak_bytes(self, workers: int) -> int:
-        """Bound the memory in flight: per worker the tensor or a block of it, three Gram-sized arrays and the blocks.
+        """Bound the memory in flight, if nothing else does: that of the largest weights, one per worker.
 
         Args:
             workers: Number of workers.
 
         Returns:
-            Bytes on top of the idle process.
+            Bytes on top of the idle process; see :mod:`spectra.diagnose.memory_need`.
         """
-        return sum(sorted((_job_bytes(job, self.settings) for job in self.jobs), reverse=True)[:workers])
+        return sum(sorted((bytes_of([job], self.settings) for job in self.jobs), reverse=True)[:workers])
 
 
 def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
@@ -252,18 +252,3 @@ def _with_window(settings: AnalysisSettings, jobs: Sequence[WeightMatrices]) -> 
     # Output layers of a few classes and routers would shrink everybody's window to nothing.
     wide = [shape for shape in shapes if min(shape) >= MIN_EVALS_FOR_LABEL] or shapes
     return dataclasses.replace(settings, window_rows=default_window_rows(wide)) if wide else settings
-
-
-def _job_bytes(job: WeightMatrices, settings: AnalysisSettings) -> int:
-    small, large = sorted((job.num_rows, job.num_cols))
-    stored = 8 if job.tensor.is_difference else max(4, _BYTES.get(job.tensor.dtype, 4))  # differences are float64
-    if job.is_single and job.num_rows >= job.num_cols and not settings.randomize:
-        held = 0  # tall matrices are never held whole
-    elif job.is_single or job.stack:
-        held = small * large * stored
-    else:
-        held = job.tensor.size * stored
-    copies = 2 if settings.randomize else 1  # the weights in random order are a second copy
-    block = min(block_rows(small), large) * small if small else 0
-    # As read (float32 at least) and in working precision; the Gram matrix, a partial sum and the solver's copy; vectors.
-    return copies * held + (4 + 8) * block + (40 if settings.vectors else 24) * small**2

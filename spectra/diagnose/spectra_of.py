@@ -9,12 +9,14 @@ from functools import partial
 from typing import cast
 
 from spectra.diagnose.kept_grams import KeptGrams
+from spectra.esd.accelerator import CPU
 from spectra.esd.eigenvalues import (
     MATRIX_ERRORS,
     AnyArray,
     FloatArray,
     Method,
     Precision,
+    ReadRows,
     singular_value_spectrum,
     spectra_together,
 )
@@ -72,10 +74,9 @@ def spectra_of(
         device=device,
     )
     if all(m.is_single and m.tensor.factors is None for m in batch):
-        shapes = [(m.num_rows, m.num_cols) for m in batch]
-        readers = (next(m.readers()) for m in batch)
+        readers = (next(_readers(m, device)) for m in batch)
         keep = (lambda place, gram, scale: grams.keep(batch[place], gram, scale)) if grams else None
-        wholes: Iterator[Spectrum | Exception] = together(zip(readers, shapes, strict=True), keep=keep)
+        wholes: Iterator[Spectrum | Exception] = together(readers, keep=keep)
     else:
         wholes = (_pooled(m, together, settings) for m in batch)
     for matrices, whole in zip(batch, wholes, strict=True):
@@ -155,7 +156,6 @@ def _pooled(
 def _parts(
     matrices: WeightMatrices, together: partial[Iterator[Spectrum | Exception]], settings: AnalysisSettings
 ) -> Iterator[Spectrum | Exception]:
-    shape = (matrices.num_rows, matrices.num_cols)
     if matrices.tensor.factors is not None:
         from spectra.esd.low_rank import low_rank_spectrum
 
@@ -165,7 +165,14 @@ def _parts(
         for matrix in operator_matrices(matrices):
             yield singular_value_spectrum(matrix, settings.precision)
     else:
-        yield from together((read, shape) for read in matrices.readers())
+        yield from together(_readers(matrices, together.keywords["device"]))
+
+
+def _readers(matrices: WeightMatrices, device: str) -> Iterator[tuple[ReadRows, tuple[int, int]]]:
+    """Yield matrices with their shapes; NumPy gets them tall, in as little memory as can be, a device as they are stored."""
+    shape = (matrices.num_rows, matrices.num_cols)
+    tall = (max(shape), min(shape))
+    yield from ((read, tall) for read in matrices.tall_readers()) if device == CPU else ((r, shape) for r in matrices.readers())
 
 
 def _found(matrices: WeightMatrices, whole: Spectrum, settings: AnalysisSettings, device: str) -> Found | Exception:

@@ -59,7 +59,7 @@ _BLOCK_BYTES = 24 * 2**20
 # What may go wrong with one matrix while the others are fine (RuntimeError: torch's word for most of its errors).
 MATRIX_ERRORS = (SpectraError, OSError, MemoryError, RuntimeError, np.linalg.LinAlgError)
 
-# In the place of a Gram matrix that has left its device.
+# In the place of a Gram matrix whose eigenvalues are known: the other route needs the room.
 _RELEASED = np.empty((0, 0))
 
 # A sum of squares outside this range (per working precision) over- or underflowed, or is about to: rescale first.
@@ -192,7 +192,8 @@ def spectra_together(
             if keep and isinstance(problem, _GramProblem) and precision == "float64":
                 keep(position, problem.gram, problem.scale)
         done += len(prepared)
-        yield from _answers(prepared, _or_error(_solved, _grams(prepared)), method)
+        values = _or_error(_solved, _grams(prepared))
+        yield from _answers([_without_gram(problem) for problem in prepared], values, method)
 
 
 def _on_device(
@@ -212,8 +213,7 @@ def _on_device(
         values = [] if reason else _or_error(symmetric_eigenvalues, _grams(prepared), device, solver)
     reason = reason or refusal(values, device)
     if not reason:
-        prepared = [replace(p, gram=_RELEASED) if isinstance(p, _GramProblem) else p for p in prepared]
-        yield from _answers(prepared, values, method)
+        yield from _answers([_without_gram(problem) for problem in prepared], values, method)
         return
     del prepared, values  # and with them what they hold on the device
     if len(chunk) > 1:
@@ -229,6 +229,12 @@ def _grams(prepared: Sequence[_GramProblem | Spectrum | Exception]) -> list[AnyA
     return [problem.gram for problem in prepared if isinstance(problem, _GramProblem)]
 
 
+def _without_gram(problem: _GramProblem | Spectrum | Exception) -> _GramProblem | Spectrum | Exception:
+    if isinstance(problem, _GramProblem):
+        problem.gram = _RELEASED
+    return problem
+
+
 def _answers(
     prepared: Sequence[_GramProblem | Spectrum | Exception], values: Sequence[FloatArray] | Exception, method: Method
 ) -> Iterator[Spectrum | Exception]:
@@ -242,7 +248,7 @@ def _answers(
             yield _or_error(_finished, problem, found, method)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _GramProblem:
     """A Gram matrix to be decomposed, where it was computed, of ``scale`` times a matrix that ``read`` gives as a tall one."""
 
@@ -273,8 +279,13 @@ def _prepared(
 def _solved(grams: Sequence[AnyArray]) -> Sequence[FloatArray]:
     # Always in float64: OpenBLAS' solver takes as long in float32 (768 rows: 36 ms against 32), and keeps fewer digits.
     if len(grams) < 2:  # np.stack would copy
-        return [np.linalg.eigvalsh(gram.astype(np.float64, copy=False)) for gram in grams]
+        return [_zeros_or_eigenvalues(gram.astype(np.float64, copy=False)) for gram in grams]
     return list(np.linalg.eigvalsh(np.stack(grams, dtype=np.float64)))
+
+
+def _zeros_or_eigenvalues(gram: FloatArray) -> FloatArray:
+    # Of sums of squares only those of a zero matrix are zero: a scale kept all others from vanishing.
+    return np.asarray(np.linalg.eigvalsh(gram), dtype=np.float64) if np.trace(gram) else np.zeros(len(gram))
 
 
 def _finished(problem: _GramProblem, values: FloatArray, method: Method) -> Spectrum:
@@ -349,12 +360,17 @@ def block_rows(small: int) -> int:
 
 def _blocks(read: ReadRows, large: int, small: int, precision: str, scale: float) -> Iterator[AnyArray]:
     """Yield the tall matrix in blocks of rows, in working precision and multiplied by ``scale``."""
-    for block in _blocks_as_read(read, large, small):
-        if hasattr(block, "detach"):  # as stored, for a device
-            block = real_array(block, "weights")
-        if scale != 1.0:  # in float64, before the cast: float32 may hold neither the weights nor the scale
-            block = block.astype(np.float64) * scale
-        yield block.astype(precision, copy=False)
+    step = block_rows(small)
+    for start in range(0, large, step):
+        yield _in_precision(read(start, min(start + step, large)), precision, scale)  # no name: none is kept for the next
+
+
+def _in_precision(block: AnyArray, precision: str, scale: float) -> AnyArray:
+    if hasattr(block, "detach"):  # as stored, for a device
+        block = real_array(block, "weights")
+    if scale != 1.0:  # in float64, before the cast: float32 may hold neither the weights nor the scale
+        block = block.astype(np.float64) * scale
+    return block.astype(precision, copy=False)
 
 
 def _blocks_as_read(read: ReadRows, large: int, small: int) -> Iterator[AnyArray]:
@@ -379,6 +395,7 @@ def _gram(read: ReadRows, large: int, small: int, precision: str, device: str, s
             else:
                 partial = np.matmul(block.T, block, out=partial)
                 gram += partial
+            del block  # before the next one is read
     assert gram is not None
     return gram
 
@@ -432,8 +449,9 @@ def _by_singular_values(read: ReadRows, large: int, small: int, precision: str, 
         if len(block) == large:
             factor = block
         else:  # singular values of a stack are those of the triangular factor of its blocks, one after the other
-            stacked = block if factor is None else np.concatenate([factor, block])
-            factor = cast(AnyArray, np.linalg.qr(stacked, mode="r"))
+            factor = block if factor is None else np.concatenate([factor, block])
+            del block  # the factorization makes copies of what it is given
+            factor = cast(AnyArray, np.linalg.qr(factor, mode="r"))
     assert factor is not None
     return _from_factor(factor, large, precision, scale)
 

@@ -109,7 +109,8 @@ def randomized_together(
         raise InputError(f"seed: expected a number >= 0, got {seed}.")
     if num_replicas is not None and num_replicas < 1:
         raise InputError(f"num_replicas: expected at least 1, got {num_replicas}.")
-    parts: list[list[list[FloatArray]]] = [[[] for _ in range(num_replicas or _usual_number(layer))] for layer in layers]
+    counts = [num_replicas or usual_number(layer.num_eigenvalues) for layer in layers]
+    parts: list[list[list[FloatArray]]] = [[[] for _ in range(count)] for count in counts]
     failed: dict[int, Exception] = {}
     places: list[tuple[int, int]] = []
 
@@ -135,8 +136,16 @@ def randomized_together(
     return [failed.get(number) or _replicas(layer, parts[number]) for number, layer in enumerate(layers)]
 
 
-def _usual_number(layer: ShuffledLayer) -> int:
-    return _REPLICAS_OF_FEW if layer.num_eigenvalues < _MANY_EIGENVALUES else 1
+def usual_number(num_eigenvalues: int) -> int:
+    """Return how many random orders a layer gets by default.
+
+    Args:
+        num_eigenvalues: Of the layer.
+
+    Returns:
+        5 for fewer than 100 eigenvalues, else 1, as WeightWatcher.
+    """
+    return _REPLICAS_OF_FEW if num_eigenvalues < _MANY_EIGENVALUES else 1
 
 
 def _replicas(layer: ShuffledLayer, parts: list[list[FloatArray]]) -> list[FloatArray] | Exception:

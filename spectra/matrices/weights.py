@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from spectra.matrices.cuts import Cut, Dense, Factors, ReadRows
+from spectra.matrices.turned import columns_of
 from spectra.sources.stored_rows import StoredRows
 from spectra.sources.tensors import StoredTensor
 
@@ -84,8 +85,18 @@ class WeightMatrices:
         if not (isinstance(read, StoredRows) and self.cut.by_rows):
             yield from self.cut.readers(self.tensor)
             return
-        widened = self.cut.readers(replace(self.tensor, read=read.widened))
-        yield from map(StoredRows, widened, self.cut.readers(replace(self.tensor, read=read.stored)))
+        held, stored = (self.cut.readers(replace(self.tensor, read=form)) for form in (read.held, read.stored))
+        for rows, as_stored in zip(held, stored, strict=True):
+            yield StoredRows(rows, read.widen, as_stored)
+
+    def tall_readers(self) -> Iterator[ReadRows]:
+        """Yield the readers of the matrices, turned so that rows are at least as many as columns: by columns where wide.
+
+        Yields:
+            Readers of rows of shape ``(max(num_rows, num_cols), min(num_rows, num_cols))``; use them one after the other.
+        """
+        for rows in self.readers():
+            yield columns_of(rows, self.num_rows) if self.num_rows < self.num_cols else rows
 
     def factors(self) -> Iterator[Factors]:
         """Yield the factors of each matrix of a low-rank tensor, one that has ``factors``.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,20 +134,21 @@ def _reader(path: Path, offset: int, shape: tuple[int, ...], stored: str, dtype:
             raise SourceError(f"'{path}' became shorter while it was read. Do not write to a checkpoint under analysis.")
         return bits.reshape(stop - start, *shape[1:])
 
-    def widened(start: int, stop: int) -> NDArray[Any]:
-        return _widened(bits_of(start, stop), dtype)
+    widen = partial(_widened, dtype=dtype)
 
     def as_stored(start: int, stop: int) -> torch.Tensor:
         import torch
 
         return torch.from_numpy(bits_of(start, stop)).view(getattr(torch, dtype))
 
-    return StoredRows(widened, as_stored) if dtype in _SHORT else widened
+    return StoredRows(bits_of, widen, as_stored) if dtype in _SHORT else lambda start, stop: widen(bits_of(start, stop))
 
 
 def _widened(bits: NDArray[Any], dtype: str) -> NDArray[Any]:
     if dtype == "bfloat16":  # the upper half of a float32
-        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        words = bits.astype(np.uint32)
+        words <<= np.uint32(16)
+        return words.view(np.float32)
     if dtype.startswith("float8"):
         return np.asarray(values_of(dtype)[bits])
     return bits.astype(np.float32) if dtype == "float16" else bits

@@ -44,12 +44,12 @@ def row_reader(get: Callable[[], torch.Tensor]) -> StoredRows:
             tensor = tensor.dequantize()
         return (tensor if tensor.dim() else tensor.reshape(1))[start:stop]
 
-    def widened(start: int, stop: int) -> NDArray[Any]:
-        rows = as_stored(start, stop).to("cpu")
+    def widen(rows: torch.Tensor) -> NDArray[Any]:
+        rows = rows.to("cpu")
         rows = rows.float() if rows.is_floating_point() and dtype_name(rows) != "float64" else rows
         return np.asarray(rows.contiguous().numpy())
 
-    return StoredRows(widened, as_stored)
+    return StoredRows(as_stored, widen, as_stored)
 
 
 def storage_format(tensor: torch.Tensor) -> str:

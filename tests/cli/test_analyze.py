@@ -253,7 +253,8 @@ def test_a_dry_run_lists_layers_shapes_and_cost(run, model):
     assert lines[3].split()[:5] == ["layers.0.fc", "linear", "float32", "60×40", "40"]
     assert "Would skip 2 tensors:" in lines
     assert "  embed.weight (150×40): not included: layers.*" in lines
-    assert lines[-1].startswith("4 decompositions, ")
+    assert lines[-2].startswith("4 decompositions, ")
+    assert lines[-1].startswith("About ")
 
 
 def test_a_dry_run_as_json_has_numbers_and_reasons(run, model):
@@ -262,7 +263,50 @@ def test_a_dry_run_as_json_has_numbers_and_reasons(run, model):
     assert content["layers"][0]["flops"] == pytest.approx(150 * 40**2 + 4 / 3 * 40**3)
     assert (content["num_decompositions"], content["workers"], content["skipped"]) == (6, 3, [])
     assert content["flops"] == pytest.approx(sum(layer["flops"] for layer in content["layers"]))
-    assert content["peak_bytes"] > 0
+    assert 0 < content["peak_bytes"] <= content["max_memory"]
+    assert 0 < content["seconds"] <= content["seconds_now"]
+    assert content["too_large"] == []
+
+
+def test_a_dry_run_says_of_layers_that_never_fit_what_the_analysis_would(run, refused, model):
+    code, out, err = run(model, "--dry-run", "--max-memory", "12.1MB")
+    assert (code, err) == (0, "")
+    refusal = refused(model, "--max-memory", "12.1MB")
+    assert refusal.startswith("1 layer may need more memory than the 12.1 MB there are: 'embed' (")
+    assert " ".join(out.split()).endswith(f"The analysis would be refused: {refusal}")  # over several lines
+    content = json.loads(run(model, "--dry-run", "--json", "--max-memory", "12.1MB")[1])
+    assert (content["too_large"], content["seconds"]) == (["embed"], None)
+
+
+@pytest.mark.parametrize("words", ["much", "8X", "0"])
+def test_a_memory_that_is_no_size_is_refused(refused, model, words):
+    for flags in ([], ["--dry-run"]):
+        assert f"expected a size such as '8G', '512MiB' or '16GB', got '{words}'" in refused(
+            model, "--max-memory", words, *flags
+        )
+
+
+def test_a_dry_run_says_how_many_layers_fit_at_once(run, tmp_path):
+    weights = {f"l{number}.weight": np.zeros((900, 800), np.float32) for number in range(4)}
+    save_file(weights, tmp_path / "four.safetensors")
+    out = " ".join(run(tmp_path / "four.safetensors", "--dry-run", "--workers", "3", "--max-memory", "100MB")[1].split())
+    assert "up to 70.1 MB in flight with 3 workers, 2 at once: more would not fit into 100.0 MB" in out
+
+
+def test_a_dry_run_of_70_billion_weights_counts_them_all(run, tmp_path):
+    from benchmarks.sparse_checkpoints import SHAPES, write_sparse
+
+    write_sparse(tmp_path / "llama", SHAPES["70b"])
+    assert len(list((tmp_path / "llama").glob("*.safetensors"))) == 28
+    content = json.loads(run(tmp_path / "llama", "--dry-run", "--json", "--workers", "2", "--max-memory", "6GB")[1])
+    assert len(content["layers"]) == content["num_decompositions"] == 80 * 7 + 2
+    assert content["flops"] == pytest.approx(
+        80 * sum(count * (m * n**2 + 4 / 3 * n**3) for count, m, n in [(2, 8192, 8192), (2, 8192, 1024), (3, 28672, 8192)])
+        + 2 * (32000 * 8192**2 + 4 / 3 * 8192**3)
+    )
+    # Two of the largest do not fit, a large and a small one do.
+    assert 3.7e9 < content["peak_bytes"] <= 6e9
+    assert content["seconds"] > 3600
 
 
 def test_a_dry_run_writes_nothing(run, model, tmp_path):

@@ -117,7 +117,13 @@ def seats_at(devices: Sequence[str], workers: Workers) -> tuple[str, ...]:
 
 
 def run(
-    function: Callable[[Job, str], Result], jobs: Sequence[Job], *, cost: Callable[[Job], float], seats: Sequence[str]
+    function: Callable[[Job, str], Result],
+    jobs: Sequence[Job],
+    *,
+    cost: Callable[[Job], float],
+    seats: Sequence[str],
+    need: Callable[[Job], int] = lambda job: 0,
+    budget: int | None = None,
 ) -> Generator[tuple[Job, Result], None, None]:
     """Apply a function to jobs, each on the device that is free first, and yield results as they come.
 
@@ -126,6 +132,8 @@ def run(
         jobs: In any order.
         cost: Relative duration of a job; the longest start first.
         seats: From :func:`seats_at`.
+        need: Bytes of the host that a job takes while it runs.
+        budget: Bytes of all jobs in flight together, at least the need of each. Default: no limit.
 
     Yields:
         As :func:`spectra.diagnose.engines.local.run`.
@@ -141,4 +149,4 @@ def run(
         finally:
             free.put(seat)
 
-    yield from local.run(seated, jobs, cost=cost, workers=len(seats))
+    yield from local.run(seated, jobs, cost=cost, workers=len(seats), need=need, budget=budget)

@@ -1,17 +1,19 @@
 """Layers over the cores of this machine: worker threads with one BLAS thread each, longest layer first.
 
 Two threads with one BLAS thread each beat one layer at a time on two BLAS threads by 1.3 (`performance.md`), and one
-BLAS thread gives the same digits whatever the number of workers.
+BLAS thread gives the same digits whatever the number of workers. How many run at once is a matter of memory, too.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
+
+from spectra.diagnose.engines.admission import Admission
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -25,7 +27,13 @@ def usable_cores() -> int:
 
 
 def run(
-    function: Callable[[Job], Result], jobs: Sequence[Job], *, cost: Callable[[Job], float], workers: int
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    cost: Callable[[Job], float],
+    workers: int,
+    need: Callable[[Job], int] = lambda job: 0,
+    budget: int | None = None,
 ) -> Generator[tuple[Job, Result], None, None]:
     """Apply a function to jobs in parallel and yield results as they come.
 
@@ -34,19 +42,34 @@ def run(
         jobs: In any order.
         cost: Relative duration of a job; the longest start first, so that none is left to run alone at the end.
         workers: Number of threads, at least 1.
+        need: Bytes that a job takes while it runs.
+        budget: Bytes of all jobs in flight together, at least the need of each. Default: no limit.
 
     Yields:
         Each job with its result, in order of completion. Leaving the loop early cancels what has not started.
     """
-    ordered = sorted(jobs, key=cost, reverse=True)
+    admission = Admission(sorted(jobs, key=cost, reverse=True), need=need, budget=budget)
     executor = ThreadPoolExecutor(max_workers=max(1, workers), thread_name_prefix="spectra")
     with threadpool_limits(limits=1):
-        futures: dict[Future[Result], Job] = {executor.submit(function, job): job for job in ordered}
+        futures = {executor.submit(_next, admission, function) for _ in jobs}
         try:
             while futures:
-                done, _ = wait(futures, return_when=FIRST_COMPLETED)
+                done, futures = wait(futures, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield futures.pop(future), future.result()
+                    if (found := future.result()) is not None:
+                        yield found
         finally:
             # Without waiting: a decomposition of minutes would hold an interrupted process.
+            admission.close()
             executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _next(admission: Admission[Job], function: Callable[[Job], Result]) -> tuple[Job, Result] | None:
+    taken = admission.take()
+    if taken is None:
+        return None
+    job, need = taken
+    try:
+        return job, function(job)
+    finally:
+        admission.give_back(need)

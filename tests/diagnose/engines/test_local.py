@@ -1,3 +1,4 @@
+import numpy as np  # noqa: F401 - a BLAS to count the threads of
 import pytest
 import threadpoolctl
 
