@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import (
+    cache,
     comparison,
     dcs_step,
     diagnostics_overhead,
@@ -36,6 +37,7 @@ NAMES = (
     "limit",
     "whole",
     "compare",
+    "cache",
     "toolbox",
     "fisher",
     "dropout",
@@ -101,6 +103,8 @@ def _run(names: list[str], arguments: argparse.Namespace) -> int:
             rows += whole_model.run(repeats, Path(folder))
         if "compare" in names:
             rows += comparison.run(repeats)
+        if "cache" in names:
+            rows += cache.run(repeats, Path(folder))
         if "toolbox" in names:
             rows += toolbox.run(repeats)
         if "fisher" in names:
