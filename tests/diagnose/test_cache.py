@@ -86,14 +86,6 @@ ALTERNATIVES = [
 ]
 
 
-def is_possible(asked):
-    try:
-        resolve_settings(**{"profile": "default"} | asked)
-    except spectra.InputError:
-        return False
-    return True
-
-
 SMALL = {
     "linear.weight": heavy_tailed(20, 16, seed=1),
     "wide.weight": heavy_tailed(9, 40, seed=2),
@@ -101,6 +93,16 @@ SMALL = {
     "attention.in_proj_weight": heavy_tailed(3 * 10, 10, seed=5),
     "mlp.experts.down_proj": heavy_tailed(2 * 12, 9, seed=6).reshape(2, 12, 9),
 }
+
+
+def is_possible(asked):
+    try:
+        plan_analysis(open_source(SMALL), resolve_settings(**{"profile": "default"} | asked))
+    except spectra.InputError:
+        return False
+    return True
+
+
 choices = st.tuples(*map(st.sampled_from, ALTERNATIVES))
 asked = choices.map(lambda parts: {name: value for part in parts for name, value in part.items()}).filter(is_possible)
 
