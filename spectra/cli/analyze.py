@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from spectra.cli.cache_words import from_cache
+from spectra.cli.console import print_table
 from spectra.cli.progress import kept_work, stdout_for_answers
 from spectra.cli.run_flags import check_forms, number_of_workers, with_run_flags, with_speech_flags
 from spectra.cli.setting_flags import GroupedCommand, with_setting_flags
@@ -175,7 +176,7 @@ def _print(report: Report, *, as_json: bool, as_csv: bool, rows: int, no_color: 
         # ASCII: valid whatever the encoding of stdout
         print(json.dumps(report.to_dict(), indent=1, allow_nan=False))
     elif as_csv:
-        print(report.to_csv(), end="")
+        print_table(report.to_csv())
     else:
         from spectra.cli.console import console
         from spectra.report.table import expert_table, layer_table, skipped_lines

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from spectra.cli.console import print_table
 from spectra.cli.flag_words import flags_of, in_flags
 from spectra.cli.progress import kept_work
 from spectra.cli.run_flags import check_forms, number_of_workers, with_run_flags, with_speech_flags
@@ -165,7 +166,7 @@ def _print(comparison: Comparison, *, as_json: bool, as_csv: bool, rows: int | N
         # ASCII: valid whatever the encoding of stdout
         print(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
     elif as_csv:
-        print(comparison.to_csv(), end="")
+        print_table(comparison.to_csv())
     else:
         from spectra.cli.console import console
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spectra.cli.console import print_table
 from spectra.cli.interrupted import keeping
 from spectra.cli.model_and_data import (
     ModelAndData,
@@ -240,7 +241,7 @@ def _print(result: Fisher, level: str, *, as_json: bool, as_csv: bool, rows: int
         # ASCII: valid whatever the encoding of stdout
         print(json.dumps(result.to_dict(), indent=1, allow_nan=False))
     elif as_csv:
-        print(result.to_csv(level), end="")
+        print_table(result.to_csv(level))
     else:
         from spectra.cli.console import console
         from spectra.report.fisher_table import fisher_table

@@ -31,7 +31,8 @@ from spectra.cli.prune import prune
 from spectra.cli.report import report
 from spectra.cli.surface import surface
 from spectra.cli.sweep import sweep
-from spectra.errors import SpectraError, SpectraWarning
+from spectra.errors import SourceError, SpectraError, SpectraWarning
+from spectra.printable import printable
 
 DONE, FAILED, USAGE, INTERNAL = 0, 1, 2, 70
 
@@ -114,6 +115,9 @@ def _run(arguments: list[str]) -> int:
         message = error.format_message().replace("\n", " ")
         _say(f"{message}{'' if message.endswith(('.', '?')) else '.'} See '{command} --help'.")
         return USAGE
+    except SourceError as error:
+        _say(printable(str(error)))  # of files: a line break in a name makes no second line
+        return USAGE
     except SpectraError as error:
         _say(str(error))
         return USAGE
@@ -135,7 +139,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _say(message: str) -> None:
-    print(f"spectra: {message}", file=sys.stderr)
+    print(f"spectra: {printable(message, keep_lines=True)}", file=sys.stderr)
 
 
 def _internal(error: Exception, *, debug: bool) -> int:

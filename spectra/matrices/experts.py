@@ -18,6 +18,7 @@ transformers 5 (``models/*/modeling_*.py``) and the decorator ``use_experts_impl
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spectra.errors import InputError
@@ -144,8 +145,8 @@ def _outputs_axis(first: tuple[int, ...], second: tuple[int, ...]) -> int | None
 
 def _packed(shape: tuple[int, ...], context: ModelContext) -> Stack:
     config = context.configs_of(("dbrx",))[0]
-    inner = config.get("ffn_config", {})
-    experts = inner.get("moe_num_experts")
+    inner = config.get("ffn_config")
+    experts = inner.get("moe_num_experts") if isinstance(inner, Mapping) else None
     if len(shape) != 2 or not isinstance(experts, int) or experts < 1 or shape[0] % experts:
         raise InputError(f"packed experts of shape {shape} are not {experts} experts of (rows, columns)")
     return Stack(packed=shape[0] // experts)

@@ -74,6 +74,9 @@ _EMBEDDING_NAME = re.compile(r"embed|^(wte|wpe|shared)$", re.IGNORECASE)  # in t
 # than their number. Longer ones are stacks of matrices or bilinear forms: better left out, and said, than misread.
 _LONGEST_KERNEL, _FEW_CHANNELS = 16, 4
 
+# A shape with a zero in it costs a file nothing, and may claim any number of experts, heads or kernel positions.
+_LONGEST_EMPTY = 2**20
+
 _UNKNOWN_HEADS = "heads asked for, and no configuration says how many this projection has: analysed whole"
 
 
@@ -260,6 +263,8 @@ def _reason_to_skip(tensor: StoredTensor) -> str | None:
         return f"stored with '{tensor.part_of}'"
     if tensor.unreadable and tensor.unreadable != "meta":
         return tensor.unreadable
+    if not tensor.size and max(tensor.shape) > _LONGEST_EMPTY:
+        return "no numbers in a shape of absurd length"
     if tensor.quantized:  # its shape and numbers are those of the weight; the dtype is that of the codes
         return None
     if tensor.dtype not in FLOAT_DTYPES:

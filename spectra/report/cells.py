@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from spectra.printable import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
@@ -53,4 +55,5 @@ def name_cell(name: str, width: int, style: str = "") -> Text:
     """
     from rich.text import Text
 
+    name = printable(name)
     return Text(name if len(name) <= width else "…" + name[1 - width :], style)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spectra.printable import printable
 from spectra.report.cells import name_cell, number_cell, plain_table
 from spectra.results.records import FAILURES, ExpertSummary, LayerDiagnostics, LayerStatus, SkippedTensor
 from spectra.results.words import counted
@@ -145,7 +146,7 @@ def skipped_lines(skipped: Sequence[SkippedTensor], *, max_lines: int = 5) -> li
     for first, *others in list(by_reason.values())[:max_lines]:
         shape = "×".join(map(str, first.shape))
         more = f" and {len(others)} more" if others else ""
-        lines.append(f"{first.name} ({shape}){more}: {first.reason}")
+        lines.append(printable(f"{first.name} ({shape}){more}: {first.reason}"))
     rest = sum(len(tensors) for tensors in list(by_reason.values())[max_lines:])
     return lines + ([f"… {counted(rest, 'more tensor')}"] if rest else [])
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import InputError, MissingPackageError, ResultsError, did_you_mean
-from spectra.results.comparison_rows import csv_columns, csv_row, csv_text
+from spectra.results.comparison_rows import csv_columns, csv_row, table_text
 from spectra.results.comparison_words import comparison_words
 from spectra.results.comparison_writing import write_comparison
 from spectra.results.matrix_comparison import (
@@ -264,7 +264,7 @@ class Comparison:
         Returns:
             Text with ``\n`` line ends, empty for what is not known; numbers read back to the same float64.
         """
-        return csv_text(self.rows, self.settings)
+        return table_text(self.rows, self.settings)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a row for each matrix and model, with the columns of the CSV.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spectra.results.csv_text import csv_text
 from spectra.results.matrix_comparison import DERIVED, METRICS, Finding, Intruder, MatrixComparison
 from spectra.results.records import LayerDiagnostics, columns, layer_from_dict
 from spectra.results.settings import AnalysisSettings, requested_groups
@@ -59,7 +58,7 @@ def csv_row(row: MatrixComparison, names: Sequence[str]) -> dict[str, Any]:
     return {name: _plain(found.get(name)) for name in names}
 
 
-def csv_text(rows: Sequence[MatrixComparison], settings: AnalysisSettings) -> str:
+def table_text(rows: Sequence[MatrixComparison], settings: AnalysisSettings) -> str:
     r"""Return the table.
 
     Args:
@@ -70,11 +69,7 @@ def csv_text(rows: Sequence[MatrixComparison], settings: AnalysisSettings) -> st
         Text with ``\n`` line ends.
     """
     names = csv_columns(rows, settings)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(csv_row(row, names) for row in rows)
-    return buffer.getvalue()
+    return csv_text(names, (csv_row(row, names) for row in rows))
 
 
 def row_from_dict(content: Mapping[str, Any]) -> MatrixComparison:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from spectra.errors import InputError, MissingPackageError, did_you_mean
+from spectra.results.csv_text import csv_text
 from spectra.results.fisher_records import (
     FISHER_SCHEMA_VERSION,
     Aggregate,
@@ -158,11 +157,7 @@ class Fisher:
             CSV with ``\n`` line ends, empty for missing numbers; numbers read back to the same float64.
         """
         rows = self.table(level, aggregate)
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=COLUMNS[level], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return buffer.getvalue()
+        return csv_text(COLUMNS[level], rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``fisher.json``: plain values, scores under ``info.aggregate``, no arrays."""

@@ -14,9 +14,7 @@ The arrays in the file are called ``layer:`` and the layer's name, and ``whole``
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -28,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectra.errors import InputError, MissingPackageError, ResultsError, did_you_mean
+from spectra.results.csv_text import csv_text
 from spectra.results.fisher_tables import plain
 from spectra.results.words import counted
 from spectra.results.writing import made, write_whole
@@ -195,11 +194,7 @@ class FisherSpectrum:
         Returns:
             CSV with ``\n`` line ends, empty for missing numbers; numbers read back to the same float64.
         """
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=_columns(top), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.table(top))
-        return buffer.getvalue()
+        return csv_text(_columns(top), self.table(top))
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write everything into one safetensors file, which appears whole or not at all.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spectra.errors import InputError, ResultsError, did_you_mean
+from spectra.results.csv_text import csv_lines, name_from_csv
 from spectra.results.fleet_names import folder_names
 from spectra.results.records import Summary
 from spectra.results.report import Report
@@ -96,13 +97,12 @@ class FleetReport:
         Returns:
             The tables of the reports after each other, with a first column ``model``: the name of the folder.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        lines: list[list[str]] = []
         for place, model in enumerate(model for model in self.models if model.summary is not None):
-            header, *rows = csv.reader(io.StringIO(self.report(model.name).to_csv()))
-            writer.writerows([] if place else [["model", *header]])
-            writer.writerows([model.name, *row] for row in rows)
-        return text.getvalue()
+            header, *rows = csv.reader(io.StringIO(self.report(model.name).to_csv(), newline=""))
+            lines += [] if place else [["model", *header]]
+            lines += [[model.name, *map(name_from_csv, row)] for row in rows]
+        return csv_lines(lines)
 
     def _entry(self, model: FleetModel) -> dict[str, Any]:
         summary = None if model.summary is None else self.report(model.name).to_dict()["summary"]

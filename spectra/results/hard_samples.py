@@ -17,12 +17,12 @@ By mean loss it is a list of labels to check. Columns of the table:
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from spectra.results.csv_text import csv_text
 
 COLUMNS = (
     "index", "weight", "mean_discordance", "mean_loss", "label", "teacher", "predicted", "rounds_discordant", "num_rounds",
@@ -104,8 +104,4 @@ def to_csv_text(rows: Iterable[dict[str, Any]]) -> str:
     Returns:
         CSV with ``\n`` line ends, empty for what is not known; numbers read back to the same float64.
     """
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return csv_text(COLUMNS, rows)

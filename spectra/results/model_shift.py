@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import os
 import statistics
@@ -13,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import MissingPackageError
+from spectra.results.csv_text import csv_text
 from spectra.results.shift_summary import read_fields
 from spectra.results.versioned_json import read_versioned, write_json
 from spectra.results.weight_rounds import plain_json
@@ -186,11 +185,7 @@ class ModelShift:
         Returns:
             Text with ``\n`` line ends, empty for what is not known; numbers read back to the same float64.
         """
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=_columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.table())
-        return buffer.getvalue()
+        return csv_text(_columns(), self.table())
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write everything as JSON.

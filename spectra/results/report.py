@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectra.errors import InputError, MissingPackageError, ResultsError, did_you_mean
+from spectra.results.csv_text import csv_text
 from spectra.results.records import (
     SCHEMA_VERSION,
     ExpertSummary,
@@ -115,13 +114,10 @@ class Report:
         r"""Return the content of ``layers.csv``: one row per layer, empty for missing numbers.
 
         Returns:
-            Text with ``\n`` line ends; numbers read back to the same float64.
+            Text with ``\n`` line ends; numbers read back to the same float64, names by
+            :func:`~spectra.results.csv_text.name_from_csv`.
         """
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=self.columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows())
-        return buffer.getvalue()
+        return csv_text(self.columns, self._rows())
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the layers as a DataFrame, columns in the order of the schema.

@@ -6,9 +6,7 @@ each), ``logs/NAME.log`` (what a run printed), ``table.csv`` and the summary. Wh
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spectra.results.csv_text import csv_lines
 from spectra.results.run_record import RESULTS, RunRecord, load_run
 from spectra.results.versioned_json import read_versioned, write_json
 from spectra.results.writing import write_whole
@@ -204,12 +203,9 @@ def write_table(folder: Path, record: SweepRecord) -> None:
     Raises:
         ResultsError: The folder cannot be written.
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([*record.options, "seed", "state", *record.metrics, "steps", "seconds", "folder", "error"])
-    for run in record.runs:
-        rows.writerow(_row(run, record.options, record.metrics))
-    write_whole(folder / TABLE, text.getvalue().encode())
+    columns = [*record.options, "seed", "state", *record.metrics, "steps", "seconds", "folder", "error"]
+    lines = (_row(run, record.options, record.metrics) for run in record.runs)
+    write_whole(folder / TABLE, csv_lines([columns, *lines]).encode())
 
 
 def _row(run: SweepRun, options: Sequence[str], metrics: Sequence[str]) -> list[Any]:

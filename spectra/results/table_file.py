@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import InputError, MissingPackageError, ResultsError
+from spectra.results.csv_text import csv_lines
 from spectra.results.writing import made, write_whole
 
 if TYPE_CHECKING:
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
 _WRITERS: dict[str, Callable[[Any, io.BytesIO], Any]] = {
     ".parquet": lambda frame, buffer: frame.to_parquet(buffer, index=False),
     ".feather": lambda frame, buffer: frame.to_feather(buffer),
-    ".csv": lambda frame, buffer: frame.to_csv(buffer, index=False, lineterminator="\n"),
+    ".csv": lambda frame, buffer: buffer.write(_csv(frame).encode()),
 }
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    known = frame.astype(object).where(frame.notna(), None)
+    return csv_lines([list(frame.columns), *known.itertuples(index=False)])
 
 
 def check_table_file(path: str | os.PathLike[str], *, force: bool = False) -> Path:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from spectra.errors import SourceError
+from spectra.printable import named
 from spectra.sources import checkpoint, hub
 from spectra.sources.adapter import BASE, DELTA, FACTORS, MERGED, Adapter, LowRankUpdate, arranged, low_rank_update, sort_parts
+from spectra.sources.file_checks import check_inside, read_json
 from spectra.sources.names import model_order, unwrapped_names
 from spectra.sources.tensors import Source, StoredTensor
 
@@ -31,6 +33,10 @@ _VARIANTS = {
 }
 # Initialisations that take the adapter's first product out of the base's weights, so that it is no change of the base.
 _CHANGING_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+# Numbers of r and lora_alpha beyond it are no settings.
+_LARGEST = 1e12
+_MOST_TRIES = 1e8  # steps of an expression: a second
 
 # Finds the base model that an adapter names, of a revision, or None where it is not there.
 FindBase = Callable[[str, str | None], Source | None]
@@ -70,7 +76,7 @@ def open_adapter(folder: Path, *, name: str, location: str, mode: str, base: Sou
     Raises:
         SourceError: Damaged, of a kind that is not read, or without the base that the mode needs.
     """
-    config = checkpoint.read_json(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     _check_kind(config, location, mode)
     file = next((folder / weights for weights in _WEIGHTS if (folder / weights).is_file()), None)
     if file is None:
@@ -78,6 +84,7 @@ def open_adapter(folder: Path, *, name: str, location: str, mode: str, base: Sou
             f"folder '{folder}' has an {CONFIG} and no weights beside it: looked for {' and '.join(_WEIGHTS)}. Download or "
             "copy them too."
         )
+    check_inside(folder, file)
     adapter = dataclasses.replace(_read(file, config, location), base_name=str(config.get("base_model_name_or_path") or ""))
     if base is None and (mode in (MERGED, BASE) or (mode == DELTA and adapter.saved)):
         base = _named_base(config, find_base)
@@ -102,8 +109,8 @@ def _check_kind(config: Mapping[str, Any], location: str, mode: str) -> None:
     kind = config.get("peft_type")
     if kind != "LORA":
         raise SourceError(
-            f"adapter '{location}' is of kind {kind}, which is not read; LoRA is, with rank-stabilised scale and DoRA. Merge "
-            "it with the peft library (merge_and_unload) and analyse the merged model."
+            f"adapter '{location}' is of kind {named(kind)}, which is not read; LoRA is, with rank-stabilised scale and DoRA. "
+            "Merge it with the peft library (merge_and_unload) and analyse the merged model."
         )
     variants = [words for option, words in _VARIANTS.items() if config.get(option)]
     if variants and mode != FACTORS:
@@ -113,26 +120,27 @@ def _check_kind(config: Mapping[str, Any], location: str, mode: str) -> None:
     start = str(config.get("init_lora_weights", "")).lower()
     if start.startswith(_CHANGING_THE_BASE) and mode in (DELTA, MERGED):
         raise SourceError(
-            f"adapter '{location}' was initialised by '{start}', which changed the base's weights as well, and not converted: "
-            "B A is no change of that base. Save it with path_initial_model_for_weight_conversion, or use lora='factors'."
+            f"adapter '{location}' was initialised by '{named(start)}', which changed the base's weights as well, and not "
+            "converted: B A is no change of that base. Save it with path_initial_model_for_weight_conversion, or use "
+            "lora='factors'."
         )
 
 
 def _named_base(config: Mapping[str, Any], find_base: FindBase) -> Source | None:
-    named = config.get("base_model_name_or_path")
-    return find_base(str(named), config.get("revision")) if named else None
+    base = config.get("base_model_name_or_path")
+    return find_base(str(base), config.get("revision")) if base else None
 
 
 def _missing_base(config: Mapping[str, Any], location: str, mode: str) -> str:
-    named = config.get("base_model_name_or_path")
-    if not named:
+    base = config.get("base_model_name_or_path")
+    if not base:
         return (
             f"adapter '{location}' names no base model, and lora='{mode}' needs it: give the base's folder or id as base "
             "(--base)."
         )
-    download = f", or download it first: hf download {named}" if hub.is_hub_id(str(named)) else "."
+    download = f", or download it first: hf download {base}" if hub.is_hub_id(str(base)) else "."
     return (
-        f"adapter '{location}' was trained on '{named}', which is no path of another model and not in the hub cache, and "
+        f"adapter '{location}' was trained on '{named(base)}', which is no path of another model and not in the hub cache, and "
         f"lora='{mode}' needs it. Give its folder or id as base (--base){download}"
     )
 
@@ -144,14 +152,15 @@ def _read(file: Path, config: Mapping[str, Any], location: str) -> Adapter:
     parts, saved = sort_parts(renamed)
     unknown = next((tensor.name for tensor in saved if ".lora_" in tensor.name), None)
     if unknown:
-        raise SourceError(f"'{file}' holds '{unknown}', which is no part of an adapter that is read.")
+        raise SourceError(f"'{file}' holds '{named(unknown)}', which is no part of an adapter that is read.")
     updates: dict[str, tuple[LowRankUpdate, ...]] = {}
     refused: dict[str, str] = {}
     of_refused: list[StoredTensor] = []
     for layer in sorted(parts, key=model_order):
         if len(parts[layer]) > 1:
             raise SourceError(
-                f"'{file}' holds several adapters: {', '.join(parts[layer])}. Save each into its own folder, as peft does."
+                f"'{file}' holds several adapters: {named(', '.join(parts[layer]))}. Save each into its own folder, as peft "
+                "does."
             )
         (of_layer,) = parts[layer].values()
         reason = _reason_to_refuse(layer, of_layer, config)
@@ -175,7 +184,7 @@ def _reason_to_refuse(layer: str, parts: Mapping[str, StoredTensor], config: Map
         if layer == module or layer.endswith("." + module):
             return f"an adapter of '{parameter}', a stack of matrices, which is not read yet"
     first, second = parts.get("A"), parts.get("B")
-    if first and second and len(first.shape) > 2 and first.shape[0] > second.shape[1]:
+    if first and second and len(first.shape) == len(second.shape) > 2 and first.shape[0] > second.shape[1]:
         return "an adapter of a grouped convolution, which has no merged weight"
     return None
 
@@ -195,7 +204,7 @@ def _update(layer: str, parts: Mapping[str, StoredTensor], config: Mapping[str, 
 def _of_type(config: Mapping[str, Any], key: str, kind: type) -> Any:
     value = config.get(key) or kind()
     if not isinstance(value, kind):
-        raise SourceError(f"{CONFIG}: {key} is {value!r}, expected a {kind.__name__}. Copy the whole configuration.")
+        raise SourceError(f"{CONFIG}: {key} is {named(repr(value))}, expected a {kind.__name__}. Copy the whole configuration.")
     return value
 
 
@@ -204,13 +213,29 @@ def _setting(config: Mapping[str, Any], key: str, patterns: str, layer: str) -> 
     value: Any = config.get(key)
     for pattern, other in _of_type(config, patterns, dict).items():
         try:
-            matches = re.match(rf"(.*\.)?({pattern})$", layer)
+            matches = _matches_end(pattern, layer)
         except re.error as error:
-            raise SourceError(f"{CONFIG}: {patterns} has '{pattern}', which is no regular expression ({error}).") from error
+            what = f"{patterns} has '{named(pattern)}', which is no regular expression"
+            raise SourceError(f"{CONFIG}: {what} ({error}). Copy the whole configuration.") from error
         if matches:
             value = other
             break
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or (key == "r" and value <= 0):
-        raise SourceError(f"{CONFIG}: {key} of '{layer}' is {value!r}, expected a number. Copy the whole configuration.")
+    if not is_number or not abs(value) <= _LARGEST or (key == "r" and value <= 0):
+        raise SourceError(
+            f"{CONFIG}: {key} of '{named(layer)}' is {named(repr(value))}, expected a number. Copy the whole configuration."
+        )
     return float(value)
+
+
+def _matches_end(pattern: str, layer: str) -> bool:
+    # Whole components at the end of the path, as (.*\.)?(pattern)$ matches them. An expression from a file may take time
+    # without end: of repeated groups, (a+)+, exponential in the length of the path.
+    plain = re.sub(r"\\.|\[[^]]*\]", "", pattern).replace("(?", "(")  # without what is escaped, and sets
+    starts = [0, *(match.end() for match in re.finditer(r"\.", layer))]
+    repeated, bars, groups = (len(re.findall(kind, plain)) for kind in (r"[*+?{]", r"\|", r"\("))
+    tries = len(starts) * len(layer) ** min(repeated, 9) * (1 + bars / max(groups, 1)) ** min(groups, 30)
+    if re.search(r"\)[*+{]", plain) or tries > _MOST_TRIES:
+        raise re.error("repeated groups or too many repetitions are not read")
+    compiled = re.compile(pattern)
+    return any(compiled.fullmatch(layer, start) for start in starts)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spectra.errors import SourceError
+from spectra.printable import named
 from spectra.sources import safetensors_file, torch_file
+from spectra.sources.file_checks import check_inside, file_size, is_plain_name, read_json
 from spectra.sources.names import model_order, unwrapped_names
 from spectra.sources.quantized import dequantized, quantization_settings
 from spectra.sources.tensors import Source, StoredTensor
@@ -48,6 +49,7 @@ def _open_folder(folder: Path, name: str, location: str) -> Source:
     config = _configuration(folder)
     for single in (_SAFETENSORS, _TORCH):
         if (folder / single).is_file():
+            check_inside(folder, folder / single)
             return _open_file(folder / single, name=name, location=location, config=config)
         if (folder / f"{single}.index.json").is_file():
             return _open_shards(folder / f"{single}.index.json", name=name, location=location, config=config)
@@ -55,9 +57,10 @@ def _open_folder(folder: Path, name: str, location: str) -> Source:
         file for file in folder.iterdir() if file.suffix in torch_file.SUFFIXES and file.is_file()
     )
     if len(candidates) == 1:
+        check_inside(folder, candidates[0])
         return _open_file(candidates[0], name=name, location=location, config=config)
     if candidates:
-        names = ", ".join(f"'{file.name}'" for file in candidates[:6])
+        names = ", ".join(f"'{named(file.name)}'" for file in candidates[:6])
         raise SourceError(
             f"folder '{folder}' holds {len(candidates)} weight files and no index that says how they belong together: "
             f"{names}{', …' if len(candidates) > 6 else ''}. Give one of them, or add an index file."
@@ -80,29 +83,50 @@ def _configuration(folder: Path) -> dict[str, Any]:
 
 
 def _open_shards(index: Path, *, name: str, location: str, config: Mapping[str, Any]) -> Source:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, Mapping) or not weight_map:
-        raise SourceError(f"'{index}' has no 'weight_map' of tensor names to files. Download or copy it again.")
-    files = sorted({str(file) for file in weight_map.values()})
-    outside = [file for file in files if Path(file).name != file]
-    if outside:
-        raise SourceError(f"'{index}' names files outside its folder: {outside[0]!r}. Shards belong beside their index.")
+    weight_map = _weight_map(index)
+    files = sorted(set(weight_map.values()))
     missing = [file for file in files if not (index.parent / file).is_file()]
     if missing:
         raise SourceError(
-            f"'{index}' names {len(missing)} of {len(files)} shards that are not there: {', '.join(missing[:4])}"
-            f"{', …' if len(missing) > 4 else ''}. Download the missing files into the same folder."
+            f"'{index}' names {len(missing)} of {len(files)} shards that are not there: "
+            f"{', '.join(map(named, missing[:4]))}{', …' if len(missing) > 4 else ''}. Download the missing files into the "
+            "same folder."
         )
-    tensors: list[StoredTensor] = []
-    for file in files:  # a tensor that several shards hold is the one of the shard that the index names
-        tensors += [t for t in read_file(index.parent / file)[0] if weight_map.get(t.name, file) == file]
-    lost = sorted(set(weight_map) - {tensor.name for tensor in tensors})
+    tensors: dict[str, StoredTensor] = {}
+    for file in files:
+        check_inside(index.parent, index.parent / file)
+        for tensor in read_file(index.parent / file)[0]:
+            if weight_map.get(tensor.name, file) != file:
+                continue  # a tensor that several shards hold is the one of the shard that the index names
+            if tensor.name in tensors:
+                raise SourceError(
+                    f"'{index}' does not list '{named(tensor.name)}', which several of its shards hold: which one counts "
+                    "cannot be known. Download the checkpoint again."
+                )
+            tensors[tensor.name] = tensor
+    lost = sorted(set(weight_map) - set(tensors))
     if lost:
         raise SourceError(
-            f"'{index}' lists {len(lost)} tensors that its shards do not hold, '{lost[0]}' among them. Download them again."
+            f"'{index}' lists {len(lost)} tensors that its shards do not hold, '{named(lost[0])}' among them. Download them "
+            "again."
         )
     paths = [index.parent / file for file in files]
-    return _source(tensors, name=name, location=location, config=config, files=paths)
+    return _source(list(tensors.values()), name=name, location=location, config=config, files=paths)
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Read which tensor lies in which file, and check that the files can only be shards beside the index."""
+    weight_map = read_json(index, unique=True).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(file, str) for file in weight_map.values()):
+        raise SourceError(f"'{index}' has no 'weight_map' of tensor names to files. Download or copy it again.")
+    files = sorted(set(weight_map.values()))
+    outside = [file for file in files if not is_plain_name(file)]
+    if outside:
+        raise SourceError(f"'{index}' names files outside its folder: '{named(outside[0])}'. Shards belong beside their index.")
+    kinds = {Path(file).suffix == ".safetensors" for file in files}
+    if len(kinds) > 1:
+        raise SourceError(f"'{index}' names both safetensors and other files as shards. Download the checkpoint again.")
+    return weight_map
 
 
 def _open_file(file: Path, *, name: str, location: str, config: Mapping[str, Any]) -> Source:
@@ -122,6 +146,7 @@ def read_file(file: Path) -> tuple[list[StoredTensor], bool]:
     Raises:
         SourceError: Not such a file, or one that cannot be read.
     """
+    file_size(file)  # before its kind: a pipe is none
     if file.suffix == ".safetensors":
         return safetensors_file.read_tensors(file), False
     if file.suffix in torch_file.SUFFIXES:
@@ -165,26 +190,3 @@ def _tied_by_config(tensors: list[StoredTensor], config: Mapping[str, Any]) -> l
         else tensor
         for tensor in tensors
     ]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a configuration.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content; empty if there is no such file.
-
-    Raises:
-        SourceError: Unreadable, or no JSON object.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SourceError(f"'{path}' is not readable JSON ({error}). Download or copy it again.") from error
-    if not isinstance(content, dict):
-        raise SourceError(f"'{path}' holds no JSON object. Download or copy it again.")
-    return content

@@ -11,6 +11,8 @@ from spectra.errors import SourceError
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w-][\w.-]*)?")
 _FILE_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt", ".json")
 
+_REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")  # branch, tag or commit; huggingface_hub makes paths of it
+
 _CONFIG = ["config.json", "adapter_config.json", "quantize_config.json", "quant_config.json"]
 _SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
 _TORCH = ["pytorch_model*.bin", "pytorch_model.bin.index.json", "adapter_model.bin"]
@@ -72,12 +74,12 @@ def local_folder(hub_id: str) -> Path:
     return folder
 
 
-def cached_folder(hub_id: str, revision: str | None = None) -> Path | None:
+def cached_folder(hub_id: str, revision: object = None) -> Path | None:
     """Return the local snapshot of a hub model, if there is one with weights; nothing is downloaded.
 
     Args:
         hub_id: ``owner/name``.
-        revision: Branch, tag or commit. Default: the main branch.
+        revision: Branch, tag or commit, as a configuration names it. Default: the main branch.
 
     Returns:
         The snapshot's folder, or ``None``.
@@ -85,6 +87,8 @@ def cached_folder(hub_id: str, revision: str | None = None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+    if revision is not None and not (isinstance(revision, str) and _REVISION.fullmatch(revision)):
+        return None
     try:
         folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):

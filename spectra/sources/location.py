@@ -16,8 +16,8 @@ def absolute_location(model: str | os.PathLike[str]) -> str:
     Returns:
         The absolute path of a file or folder that is there; anything else as it is.
     """
-    path = Path(model).expanduser()
-    with suppress(OSError):  # a name too long: told where it is opened
+    with suppress(OSError, RuntimeError):  # a name too long, or '~nobody': told where it is opened
+        path = Path(model).expanduser()
         if path.exists():
             return str(path.absolute())
     return os.fspath(model)

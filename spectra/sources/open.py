@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra.errors import InputError, SourceError, did_you_mean
+from spectra.printable import named
 from spectra.sources.adapter import MERGED, MODES
 from spectra.sources.difference import difference
 from spectra.sources.tensors import Source
@@ -81,16 +82,22 @@ def _open_location(location: str, base: Model | None, lora: str, *, is_text: boo
         return _open_path(demo.verified_folder(), demo.MODEL_NAME, demo.NAME, base, lora)
     if not location:
         raise SourceError("the name of the model is empty. Give a checkpoint's folder or file, a hub id, or 'demo'.")
-    path = Path(location).expanduser()
-    try:
-        exists = path.exists()
-    except OSError as error:  # a name too long, a folder without permission
-        raise SourceError(f"cannot look at '{location}': {error.strerror or error}. Check the path.") from error
+    path, exists = _looked_up(location)
     if exists:
         return _open_path(path, path.resolve().name, location, base, lora)
     if is_text and hub.is_hub_id(location):
         return _open_path(hub.local_folder(location), location.split("/")[-1], location, base, lora)
     raise SourceError(f"no file or folder '{location}'. Check the path, or give a hub id such as 'org/name'.")
+
+
+def _looked_up(location: str) -> tuple[Path, bool]:
+    try:
+        path = Path(location).expanduser()
+        return path, path.exists()
+    except OSError as error:  # a name too long, a folder without permission
+        raise SourceError(f"cannot look at '{named(location)}': {error.strerror or error}. Check the path.") from error
+    except RuntimeError as error:  # '~nobody'
+        raise SourceError(f"cannot look at '{named(location)}': {error} Check the path.") from error
 
 
 def _open_path(
@@ -114,13 +121,13 @@ def _open_path(
     return opened, True
 
 
-def _named_base(adapters: tuple[Path, ...], named: str, revision: str | None) -> Source | None:
+def _named_base(adapters: tuple[Path, ...], base: str, revision: str | None) -> Source | None:
     """Open the base that an adapter names, where it is at hand: nothing is downloaded that nobody asked for."""
     from spectra.sources import checkpoint, hub
 
-    path = Path(named).expanduser()
-    if path.exists():
+    path, exists = _looked_up(base)
+    if exists:
         # An adapter that names itself, or one that names it back, names no base.
-        return None if path.resolve() in adapters else _open_path(path, path.resolve().name, named, None, MERGED, adapters)[0]
-    folder = hub.cached_folder(named, revision) if hub.is_hub_id(named) else None
-    return checkpoint.open_path(folder, name=named.split("/")[-1], location=named) if folder else None
+        return None if path.resolve() in adapters else _open_path(path, path.resolve().name, base, None, MERGED, adapters)[0]
+    folder = hub.cached_folder(base, revision) if hub.is_hub_id(base) else None
+    return checkpoint.open_path(folder, name=base.split("/")[-1], location=base) if folder else None

@@ -7,7 +7,6 @@ and both keep the file mapped, so that its pages count as memory; plain reads ke
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectra.errors import SourceError
+from spectra.printable import named
+from spectra.sources.file_checks import reading
+from spectra.sources.safetensors_header import read_header
 from spectra.sources.small_floats import values_of
 from spectra.sources.stored_rows import StoredRows
 from spectra.sources.tensors import StoredTensor
@@ -50,8 +52,6 @@ _DTYPES = {
 # What reading widens and a device takes as it is.
 _SHORT = ("bfloat16", "float16")
 
-_LONGEST_HEADER = 100_000_000  # the limit of the safetensors package
-
 
 def read_tensors(path: Path) -> list[StoredTensor]:
     """List the tensors of a file from its header.
@@ -65,71 +65,26 @@ def read_tensors(path: Path) -> list[StoredTensor]:
     Raises:
         SourceError: Not a safetensors file, damaged or truncated.
     """
-    header, data_start, data_size = _read_header(path)
+    entries, start = read_header(path)
     tensors = []
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            dtype_code, shape = str(entry["dtype"]), tuple(int(side) for side in entry["shape"])
-            begin, end = (int(offset) for offset in entry["data_offsets"])
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise SourceError(_damaged(path, f"tensor '{name}' has the entry {str(entry)[:80]}")) from None
-        if not (0 <= begin <= end and min(shape, default=0) >= 0):
-            raise SourceError(_damaged(path, f"tensor '{name}' has shape {shape} and offsets {begin} to {end}"))
-        if end > data_size:
-            raise SourceError(
-                f"'{path}' is truncated: tensor '{name}' ends at byte {data_start + end}, the file at byte "
-                f"{data_start + data_size}. Download or copy it again."
-            )
-        dtype, stored = _DTYPES.get(dtype_code, (dtype_code.lower(), ""))
-        if stored and math.prod(shape) * np.dtype(stored).itemsize != end - begin:
-            raise SourceError(_damaged(path, f"tensor '{name}' of shape {shape} and dtype {dtype} takes {end - begin} bytes"))
-        reader = _reader(path, data_start + begin, shape, stored, dtype)
-        tensors.append(StoredTensor(name=name, shape=shape, dtype=dtype, read=reader))
+    for entry in entries:
+        dtype, stored = _DTYPES.get(entry.dtype, (entry.dtype.lower(), ""))
+        reader = _reader(path, start + entry.begin, entry.shape, stored, dtype)
+        tensors.append(StoredTensor(name=entry.name, shape=entry.shape, dtype=dtype, read=reader))
     return tensors
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length_bytes = file.read(8)
-            length = int.from_bytes(length_bytes, "little")
-            if len(length_bytes) < 8 or length > min(size - 8, _LONGEST_HEADER):
-                raise SourceError(
-                    f"'{path}' is no safetensors file, or truncated: its header length reads {length} bytes, the file has "
-                    f"{size}. Check what the file is, or download it again."
-                )
-            text = file.read(length)
-    except OSError as error:
-        raise SourceError(f"cannot read '{path}': {error.strerror or error}. Check the file and its permissions.") from error
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict):
-        raise SourceError(_damaged(path, "its header is not a JSON object"))
-    return header, 8 + length, size - 8 - length
-
-
-def _damaged(path: Path, what: str) -> str:
-    return f"'{path}' is damaged: {what}. Download or copy it again."
 
 
 def _reader(path: Path, offset: int, shape: tuple[int, ...], stored: str, dtype: str) -> Callable[[int, int], NDArray[Any]]:
     row_size = math.prod(shape[1:])
 
     def bits_of(start: int, stop: int) -> NDArray[Any]:
+        if not stored:
+            raise SourceError(f"'{path}' holds numbers of dtype '{named(dtype)}', which are not read. Convert them.")
         count = (stop - start) * row_size
         itemsize = np.dtype(stored).itemsize
-        try:
+        with reading(path):
             # Opened anew for every block: thread-safe without a lock, and 20 µs beside a read of megabytes.
             bits = np.fromfile(path, dtype=stored, count=count, offset=offset + start * row_size * itemsize)
-        except OSError as error:
-            raise SourceError(
-                f"cannot read '{path}': {error.strerror or error}. Check the file and its permissions."
-            ) from error
         if len(bits) != count:
             raise SourceError(f"'{path}' became shorter while it was read. Do not write to a checkpoint under analysis.")
         return bits.reshape(stop - start, *shape[1:])

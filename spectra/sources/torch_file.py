@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import pickle
-import pickletools
 import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spectra.errors import SourceError
+from spectra.printable import named
+from spectra.sources import torch_archive
+from spectra.sources.file_checks import file_size, reading
+from spectra.sources.names import name_fault
+from spectra.sources.stored_rows import StoredRows
 from spectra.sources.tensors import StoredTensor
 from spectra.sources.torch_tensor import dtype_name, row_reader, storage_format, storage_key, unreadable
 
@@ -20,8 +22,6 @@ SUFFIXES = (".pt", ".pth", ".th", ".bin", ".ckpt")
 
 # Where training scripts keep the weights beside optimizer and scheduler; tried in this order.
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
-
-_IMPORTING_OPCODES = {"GLOBAL", "STACK_GLOBAL", "INST"}
 
 
 def read_tensors(path: Path) -> tuple[list[StoredTensor], bool]:
@@ -37,9 +37,12 @@ def read_tensors(path: Path) -> tuple[list[StoredTensor], bool]:
         SourceError: Not a torch file, damaged, needs code to load, or without tensors.
     """
     state, nested = _state_dict(_load(path), path)
+    size = file_size(path)
     seen: dict[Any, str] = {}
     tensors = []
     for name, tensor in state.items():
+        if fault := name_fault(name):
+            raise SourceError(f"'{path}' is damaged: {fault}. Save the state dict again.")
         key = storage_key(tensor)
         tied_to = seen.setdefault(key, name) if key is not None else name
         tensors.append(
@@ -47,9 +50,9 @@ def read_tensors(path: Path) -> tuple[list[StoredTensor], bool]:
                 name=name,
                 shape=tuple(tensor.shape),
                 dtype=dtype_name(tensor),
-                read=row_reader(partial(_itself, tensor)),
+                read=_while_whole(path, size, row_reader(partial(_itself, tensor))),
                 tied_to=None if tied_to == name else tied_to,
-                unreadable=unreadable(tensor),
+                unreadable=unreadable(tensor) or _more_than_stored(tensor, size),
                 quantized=storage_format(tensor),
             )
         )
@@ -60,53 +63,60 @@ def _itself(tensor: Any) -> Any:
     return tensor
 
 
+def _more_than_stored(tensor: Any, size: int) -> str | None:
+    """Refuse a tensor that a small file makes large: by a stride of 0, or by a memory that no bytes of the file fill."""
+    if storage_format(tensor) not in ("", "torch") or tensor.numel() == 0:
+        return None
+    stored = tensor.untyped_storage().nbytes()
+    if stored <= size and tensor.numel() * tensor.element_size() <= stored:
+        return None
+    return f"{tensor.numel()} numbers of which the file stores fewer: save its contiguous() copy"
+
+
+def _while_whole(path: Path, size: int, rows: StoredRows) -> StoredRows:
+    """Look at the file's size before each block: to touch a mapped page that is gone ends the process."""
+
+    def checked(read: Callable[[int, int], Any], start: int, stop: int) -> Any:
+        if file_size(path) < size:
+            raise SourceError(f"'{path}' became shorter while it was read. Do not write to a checkpoint under analysis.")
+        return read(start, stop)
+
+    return StoredRows(partial(checked, rows.widened), partial(checked, rows.stored))
+
+
 def _load(path: Path) -> Any:
     import torch
 
+    is_zip = torch_archive.check(path)
     try:
-        with warnings.catch_warnings():  # torch's remarks on formats would stand beside the one line of ours
+        with reading(path), warnings.catch_warnings():  # torch's remarks on formats would stand beside the one line of ours
             warnings.simplefilter("ignore", UserWarning)
             # Memory mapping needs the zip format; files from before torch 1.6 are one pickle and are read whole.
-            return torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
+            return torch.load(path, weights_only=True, map_location="cpu", mmap=is_zip)
     except pickle.UnpicklingError as error:
-        if _names_code(path):
+        if torch_archive.names_code(path):
             raise SourceError(
                 f"'{path}' cannot be loaded without running code stored in it ({_cause(error)}), and Spectra never runs such "
                 "code. Save the state dict alone, best as safetensors, on a machine that trusts the file."
             ) from error
         raise SourceError(f"'{path}' is damaged or not written by torch.save. Check what the file is.") from error
-    except OSError as error:
-        raise SourceError(f"cannot read '{path}': {error.strerror or error}. Check the file and its permissions.") from error
-    except (EOFError, RuntimeError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
-        # What torch's unpickler raises on bytes that are no pickle; a TorchScript archive says so itself.
-        first_line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    except SourceError:
+        raise
+    except Exception as error:
+        # Whatever torch's unpickler raises on bytes of a stranger, struct.error and AssertionError among it; a TorchScript
+        # archive says so itself.
+        first_line = named(str(error).splitlines()[0]) if str(error) else type(error).__name__
         raise SourceError(
             f"'{path}' is damaged or not a state dict written by torch.save ({first_line}). Check what the file is."
         ) from error
 
 
-def _names_code(path: Path) -> bool:
-    """Look for what a pickle would import, without loading it: torch's refusal does not tell code from damage."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                (member,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
-                content = archive.read(member)
-        else:
-            content = path.read_bytes()
-        stream = io.BytesIO(content)
-        while stream.tell() < len(content):  # files from before torch 1.6 are several pickles one after the other
-            if any(opcode.name in _IMPORTING_OPCODES for opcode, _, _ in pickletools.genops(stream)):
-                return True
-    except (ValueError, OSError, zipfile.BadZipFile):
-        pass  # what follows is no pickle
-    return False
-
-
 def _cause(error: pickle.UnpicklingError) -> str:
     for line in str(error).splitlines():
         if "GLOBAL" in line:
-            return line.strip().removeprefix("WeightsUnpickler error: ").split(" was not an allowed")[0][:110].rstrip(" .")
+            return named(
+                line.strip().removeprefix("WeightsUnpickler error: ").split(" was not an allowed")[0][:110].rstrip(" .")
+            )
     return "weights_only loading refused it"
 
 
@@ -120,7 +130,7 @@ def _state_dict(loaded: Any, path: Path) -> tuple[dict[str, Any], bool]:
     tensors = _tensors_of(loaded)
     elsewhere = any(isinstance(value, Mapping) and _tensors_of(value) for value in loaded.values())
     if not tensors or (elsewhere and all(tensor.dim() < 2 for tensor in tensors.values())):
-        keys = ", ".join(repr(key) for key in list(loaded)[:8])
+        keys = ", ".join(named(repr(key)) for key in list(loaded)[:8])
         raise SourceError(
             f"'{path}' holds no weights at its top level or under {', '.join(_STATE_DICT_KEYS)}; "
             f"its keys are: {keys or 'none'}. Save model.state_dict()."

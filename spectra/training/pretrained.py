@@ -13,7 +13,7 @@ from spectra.results.words import counted
 from spectra.sources import demo, hub
 from spectra.sources.adapter_folder import CONFIG as ADAPTER_CONFIG
 from spectra.sources.adapter_folder import adapter_folder
-from spectra.sources.checkpoint import read_json
+from spectra.sources.file_checks import read_json
 from spectra.training.libraries import imported, in_one_line, quiet
 from spectra.training.text_batches import padding_id
 

@@ -112,7 +112,7 @@ def test_listing_and_reading_a_few_rows_of_fifty_gigabytes_reads_no_more_than_th
         (b'{"a": {"dtype": "F32", "shape": [1e400, 2], "data_offsets": [0, 16]}}', "tensor 'a' has the entry"),
         ({"a": entry([2, 2], 16, 0)}, "offsets 16 to 0"),
         ({"a": entry([-2, -2], 0, 16)}, r"shape \(-2, -2\)"),
-        ({"a": entry([2, 3], 0, 16)}, r"shape \(2, 3\) and dtype float32 takes 16 bytes"),
+        ({"a": entry([2, 3], 0, 16)}, r"shape \(2, 3\) and dtype F32 takes 16 bytes"),
     ],
     ids=[
         "words",

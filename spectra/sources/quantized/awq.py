@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectra.sources.quantized.arithmetic import FloatArray, whole
-from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, found
+from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, found, whole_number
 from spectra.sources.tensors import StoredTensor
 
 FORMAT = "awq"
@@ -88,7 +88,8 @@ def _group_size(inputs: int, groups: int, checkpoint: Checkpoint, version: str) 
         )
     if said is None:
         return max(inputs // max(groups, 1), 1)
-    return int(said) if int(said) > 0 else max(inputs, 1)
+    size = whole_number(said, "group_size")
+    return size if size > 0 else max(inputs, 1)
 
 
 def _read_gemm(

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from spectra.printable import named
 from spectra.sources.quantized.arithmetic import FloatArray, whole
-from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, found
+from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, found, whole_number
 from spectra.sources.tensors import StoredTensor
 
 FORMAT = "bitsandbytes"
@@ -82,11 +83,12 @@ def _four_bits(codes: StoredTensor, checkpoint: Checkpoint) -> Recipe:
     lacking = [key for key in needed if state.get(key) is None]
     if lacking:
         raise RefusedError(f"whose '{packed.name}' does not say {', '.join(lacking)}; get the complete checkpoint")
-    shape = tuple(int(side) for side in state["shape"])
-    count, blocks = math.prod(shape), math.ceil(math.prod(shape) / int(state["blocksize"]))
-    fits = codes.shape == (math.ceil(count / 2), 1) and math.prod(absmax.shape) == blocks and math.prod(table.shape) == 16
+    _check_numbers(state, packed.name)
+    shape = tuple(state["shape"])
+    count, blocks = math.prod(shape), -(-math.prod(shape) // state["blocksize"])
+    fits = codes.shape == (-(-count // 2), 1) and math.prod(absmax.shape) == blocks and math.prod(table.shape) == 16
     if is_nested:
-        fits &= math.prod(nested[0].shape) == math.ceil(blocks / int(state["nested_blocksize"]))
+        fits &= math.prod(nested[0].shape) == -(-blocks // state["nested_blocksize"])
         fits &= math.prod(nested[1].shape) == 256
     if not fits or codes.dtype != "uint8" or len(shape) < 2:
         raise RefusedError(
@@ -98,13 +100,27 @@ def _four_bits(codes: StoredTensor, checkpoint: Checkpoint) -> Recipe:
 
 
 def _state(packed: StoredTensor, checkpoint: Checkpoint) -> dict[str, Any]:
+    if packed.dtype != "uint8":
+        raise RefusedError(f"whose '{packed.name}' holds {packed.dtype} numbers, where bytes are known; check the files")
     try:
         state = json.loads(checkpoint.listed(packed.name).astype(np.uint8).tobytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         state = None
     if not isinstance(state, dict):
         raise RefusedError(f"whose '{packed.name}' is no JSON object; download or copy it again")
     return state
+
+
+def _check_numbers(state: dict[str, Any], name: str) -> None:
+    sides = state["shape"] if isinstance(state["shape"], list) else [state["shape"]]
+    sizes = [state[key] for key in ("blocksize", "nested_blocksize") if state.get(key) is not None]
+    offset = state.get("nested_offset") or 0.0
+    if min((whole_number(side, name) for side in sides), default=0) < 0 or min(whole_number(s, name) for s in sizes) < 1:
+        raise RefusedError(f"whose '{name}' has negative sides, or blocks of no length; check the files")
+    if not isinstance(offset, int | float) or not abs(offset) < 1e30:
+        raise RefusedError(
+            f"whose '{name}' has a nested_offset of {named(repr(offset))}, where a number is known; check the files"
+        )
 
 
 def _read_four_bits(
@@ -117,7 +133,7 @@ def _read_four_bits(
     start: int,
     stop: int,
 ) -> FloatArray:
-    row, blocksize = math.prod(shape[1:]), int(state["blocksize"])
+    row, blocksize = math.prod(shape[1:]), state["blocksize"]
     first, last = start * row, stop * row
     halves = codes.read(first // 2, -(-last // 2)).reshape(-1, 1)
     numbers = np.concatenate([halves >> 4, halves & 15], axis=1).reshape(-1)[first % 2 :][: last - first]
@@ -132,5 +148,5 @@ def _scales(absmax: StoredTensor, nested: list[StoredTensor], state: dict[str, A
     if not nested:
         return scales.astype(np.float32, copy=False)
     outer, table = (whole(tensor).reshape(-1).astype(np.float32, copy=False) for tensor in nested)
-    block = np.arange(len(scales)) // int(state["nested_blocksize"])
+    block = np.arange(len(scales)) // state["nested_blocksize"]
     return np.asarray(table[scales] * outer[block] + np.float32(state["nested_offset"]))

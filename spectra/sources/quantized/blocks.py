@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spectra.sources.quantized.recipe import RefusedError
+from spectra.sources.quantized.recipe import RefusedError, whole_number
 from spectra.sources.quantized.settings import weight_arguments
 
 
@@ -67,10 +67,13 @@ def block_lengths(settings: Mapping[str, Any]) -> list[tuple[int, ...]]:
         settings: As ``quantization_settings`` gives them.
 
     Returns:
-        Without repetition; empty where every scale is of a tensor or an output.
+        Without repetition, each of positive lengths; empty where every scale is of a tensor or an output.
     """
     named = [settings.get("weight_block_size")]
     for weights in weight_arguments(settings):
-        group_size = weights.get("group_size")
-        named += [weights.get("block_structure"), [1, group_size] if group_size and group_size > 0 else None]
-    return list(dict.fromkeys(tuple(int(length) for length in block) for block in named if isinstance(block, list | tuple)))
+        group_size = whole_number(weights.get("group_size") or 0, "group_size")
+        named += [weights.get("block_structure"), [1, group_size] if group_size > 0 else None]
+    found = [
+        tuple(whole_number(length, "block length") for length in block) for block in named if isinstance(block, list | tuple)
+    ]
+    return list(dict.fromkeys(block for block in found if all(length > 0 for length in block)))

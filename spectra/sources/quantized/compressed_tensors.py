@@ -20,7 +20,16 @@ import numpy as np
 
 from spectra.sources.quantized.arithmetic import FloatArray, expanded, scale_values, unpacked, whole
 from spectra.sources.quantized.blocks import aligned, block_lengths, blocks_of
-from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, damaged, found
+from spectra.sources.quantized.recipe import (
+    Checkpoint,
+    Found,
+    Recipe,
+    RefusedError,
+    check_indices,
+    damaged,
+    found,
+    whole_number,
+)
 from spectra.sources.quantized.settings import weight_arguments
 from spectra.sources.tensors import StoredTensor
 
@@ -54,14 +63,16 @@ def _packed(codes: StoredTensor, checkpoint: Checkpoint) -> Recipe:
     scales, sides = checkpoint.need(f"{name}_scale"), checkpoint.need(f"{name}_shape")
     zeros, order = checkpoint.first(f"{name}_zero_point"), checkpoint.first(f"{name}_g_idx")
     # Two numbers, and the only place that knows the weight's shape: read when tensors are listed.
-    shape = tuple(int(side) for side in checkpoint.listed(sides.name))
+    shape = tuple(whole_number(side, sides.name) for side in checkpoint.listed(sides.name).tolist())
     bits = _bits(codes, shape, checkpoint)
     scale_shape, blocks = _blocks(shape, scales, checkpoint)
-    said = {arguments.get("symmetric", True) for arguments in weight_arguments(checkpoint.settings)}
-    if said == {False}:
+    said = [arguments.get("symmetric", True) for arguments in weight_arguments(checkpoint.settings)]
+    if said and all(symmetric is False for symmetric in said):
         checkpoint.need(f"{name}_zero_point")
     if zeros is not None and (zeros.dtype != "int32" or zeros.shape != (math.ceil(shape[0] * bits / 32), scale_shape[1])):
         raise RefusedError(f"with {zeros.dtype} zero points {zeros.shape} for a weight {shape} of {bits} bits; {_CHECK}")
+    if order is not None:
+        check_indices(order)
     if order is not None and order.shape != (shape[1],):
         raise RefusedError(f"whose '{order.name}' has shape {order.shape} for {shape[1]} inputs; {_CHECK}")
     points = None if zeros is None else partial(_packed_zeros, zeros, bits, shape[0])
@@ -71,7 +82,8 @@ def _packed(codes: StoredTensor, checkpoint: Checkpoint) -> Recipe:
 
 
 def _bits(codes: StoredTensor, shape: tuple[int, ...], checkpoint: Checkpoint) -> int:
-    said = {int(arguments.get("num_bits") or 0) for arguments in weight_arguments(checkpoint.settings)} - {0}
+    named_bits = [arguments.get("num_bits") or 0 for arguments in weight_arguments(checkpoint.settings)]
+    said = {whole_number(bits, "num_bits") for bits in named_bits} - {0}
     if len(shape) != 2 or len(codes.shape) != 2 or codes.shape[0] != shape[0]:
         raise RefusedError(f"of words {codes.shape} for a weight {shape}, where one row of words per output is known; {_CHECK}")
     fitting = [bits for bits in _BITS if math.ceil(shape[1] * bits / 32) == codes.shape[1] and (not said or bits in said)]

@@ -32,14 +32,10 @@ def find(codes: StoredTensor, checkpoint: Checkpoint) -> Found | None:
     """Recognise a weight by its dtype; see ``recipe``."""
     if codes.dtype not in FLOAT8_DTYPES or len(codes.shape) < 2 or codes.name.endswith(_SUFFIXES):
         return None
-    if not checkpoint.settings and not siblings(codes, checkpoint) and not any(map(_is_of_scaled_weights, checkpoint.tensors)):
+    if not checkpoint.settings and not siblings(codes, checkpoint) and not checkpoint.has_scales:
         # No scale anywhere and no configuration that promises one: the weight was cast, and its codes are its values.
         return None
     return found(codes, checkpoint, FORMAT, lambda: _recipe(codes, checkpoint))
-
-
-def _is_of_scaled_weights(name: str) -> bool:
-    return name == "scaled_fp8" or name.endswith((*_SUFFIXES, ".scale_weight"))
 
 
 def _recipe(codes: StoredTensor, checkpoint: Checkpoint) -> Recipe:

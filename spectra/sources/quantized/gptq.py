@@ -28,7 +28,16 @@ from functools import partial
 import numpy as np
 
 from spectra.sources.quantized.arithmetic import FloatArray, unpacked, whole
-from spectra.sources.quantized.recipe import Checkpoint, Found, Recipe, RefusedError, damaged, found
+from spectra.sources.quantized.recipe import (
+    Checkpoint,
+    Found,
+    Recipe,
+    RefusedError,
+    check_indices,
+    damaged,
+    found,
+    whole_number,
+)
 from spectra.sources.tensors import StoredTensor
 
 FORMAT = "gptq"
@@ -92,6 +101,7 @@ def _bits(stream: int, out: int, checkpoint: Checkpoint) -> int:
 
 def _group_size(inputs: int, groups: int, order: StoredTensor | None, checkpoint: Checkpoint) -> int:
     if order is not None:
+        check_indices(order)
         if order.shape != (inputs,):
             raise RefusedError(f"whose '{order.name}' has shape {order.shape} for {inputs} inputs; {_CHECK}")
         return 0
@@ -99,8 +109,8 @@ def _group_size(inputs: int, groups: int, order: StoredTensor | None, checkpoint
         raise RefusedError(
             "with desc_act and without its g_idx, which says the group of each input; get the complete checkpoint"
         )
-    said = int(checkpoint.settings.get("group_size") or -1)
-    group_size = said if said > 0 else inputs
+    said = whole_number(checkpoint.settings.get("group_size") or -1, "group_size")
+    group_size = said if said > 0 else max(inputs, 1)
     if math.ceil(inputs / group_size) != groups:
         raise RefusedError(f"with {groups} groups of {group_size} for {inputs} inputs; {_CHECK}")
     return group_size

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
 
 from spectra.errors import SourceError
+from spectra.printable import named
 from spectra.sources.quantized.arithmetic import FloatArray, whole
 from spectra.sources.tensors import StoredTensor
 
 _INGREDIENT = re.compile(r"scale|zero|g_idx|absmax|quant_map|quant_state|SCB|weight_format|weight_shape|workspace")
+
+# What is read when tensors are listed is a shape or a few settings: hundreds of bytes. And no setting is a larger number.
+_MOST_LISTED, _LARGEST = 2**16, 2**31
+
+_MOST_OF_A_MODULE = 1000
+
+_LONGEST_METHOD, _LONGEST_REASON = 40, 600  # characters: what a file says goes into reasons
 
 _COMPLETE = "codes alone are not weights: get the complete checkpoint"
 
@@ -44,7 +54,30 @@ class Checkpoint:
     @property
     def method(self) -> str:
         """``quant_method`` in lower case, or an empty string."""
-        return str(self.settings.get("quant_method") or "").lower()
+        return str(self.settings.get("quant_method") or "").lower()[:_LONGEST_METHOD]
+
+    @cached_property
+    def has_scales(self) -> bool:
+        """Whether any weight comes with scales of its own, so that one without them lacks its."""
+        return any(name == "scaled_fp8" or name.endswith(("_scale_inv", "_scale", ".scale_weight")) for name in self.tensors)
+
+    @cached_property
+    def _in_order(self) -> list[str]:
+        return sorted(self.tensors)
+
+    def under(self, prefix: str) -> list[str]:
+        """Find the tensors of a module, without a look at all others: there may be a hundred thousand.
+
+        Args:
+            prefix: What their names begin with.
+
+        Returns:
+            Their names. None for an empty prefix in a model of more than a thousand tensors, which is no single module.
+        """
+        if not prefix and len(self.tensors) > _MOST_OF_A_MODULE:
+            return []
+        first, last = (bisect_left(self._in_order, prefix + end) for end in ("", "\U0010ffff"))
+        return self._in_order[first:last]
 
     def need(self, name: str) -> StoredTensor:
         """Return a tensor without which a weight cannot be dequantized.
@@ -88,7 +121,40 @@ class Checkpoint:
         tensor = self.need(name)
         if tensor.unreadable:
             raise RefusedError(f"whose '{name}' cannot be read ({tensor.unreadable}); load the model with its weights")
+        if not 0 < tensor.size <= _MOST_LISTED:
+            raise RefusedError(f"whose '{name}' has {tensor.size} numbers where a few are known; check the files")
         return whole(tensor).reshape(-1)
+
+
+def whole_number(value: object, what: str) -> int:
+    """Check a number that a file names.
+
+    Args:
+        value: From a configuration, or stored as JSON.
+        what: Its name there.
+
+    Returns:
+        The number; it may be negative.
+
+    Raises:
+        RefusedError: Anything else than a whole number, or one that is no setting.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST:
+        raise RefusedError(f"whose {what} is {named(repr(value))}, where a whole number is known; check the files")
+    return value
+
+
+def check_indices(tensor: StoredTensor) -> None:
+    """Refuse numbers that are no indices.
+
+    Args:
+        tensor: That names groups.
+
+    Raises:
+        RefusedError: Another dtype than those that torch indexes with.
+    """
+    if tensor.dtype not in ("int32", "int64"):
+        raise RefusedError(f"whose '{tensor.name}' holds {tensor.dtype} numbers, where int32 is known; check the files")
 
 
 @dataclass(frozen=True)
@@ -141,7 +207,7 @@ def found(codes: StoredTensor, checkpoint: Checkpoint, form: str, recipe: Callab
         made = recipe()
         _refuse_twins(made.name, codes, checkpoint)
     except RefusedError as refusal:
-        weight = dataclasses.replace(codes, unreadable=f"{form} storage {refusal}", quantized=form)
+        weight = dataclasses.replace(codes, unreadable=f"{form} storage {refusal}"[:_LONGEST_REASON], quantized=form)
         return Found(weight, siblings(codes, checkpoint))
     missing = next((part.unreadable for part in (codes, *made.parts) if part.unreadable), None)
     weight = dataclasses.replace(
@@ -171,8 +237,9 @@ def siblings(codes: StoredTensor, checkpoint: Checkpoint) -> tuple[str, ...]:
     Returns:
         Their names.
     """
-    layer = codes.name.rpartition(".")[0]
-    near = (name for name in checkpoint.tensors if name.startswith(f"{codes.name}.") or name.rpartition(".")[0] == layer)
+    layer, dot, _ = codes.name.rpartition(".")
+    of_layer = (name for name in checkpoint.under(layer + dot) if name.rpartition(".")[0] == layer)
+    near = dict.fromkeys([*of_layer, *checkpoint.under(f"{codes.name}.")])
     return tuple(name for name in near if name != codes.name and _INGREDIENT.search(name.removeprefix(f"{layer}.")))
 
 

@@ -26,7 +26,7 @@ def find(codes: StoredTensor, checkpoint: Checkpoint) -> Found | None:
     form = checkpoint.method or ("hqq" if codes.name.endswith(".W_q") else "quantized")
     refused = found(codes, checkpoint, form, _refuse)
     layer = "".join(codes.name.rpartition(".")[:2])
-    others = [name.removeprefix(layer) for name in checkpoint.tensors if name.startswith(layer) and name != codes.name]
+    others = [name.removeprefix(layer) for name in checkpoint.under(layer) if name != codes.name]
     # Some unknown methods keep tables in modules below the layer (VPTQ); of the known ones those would be other layers.
     parts = [
         name for name in others if name not in ("bias", "weight") and ("." not in name or checkpoint.method not in _METHODS)

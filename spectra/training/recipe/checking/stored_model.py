@@ -12,7 +12,8 @@ from spectra.errors import SourceError
 from spectra.sources import demo, hub
 from spectra.sources.adapter_folder import CONFIG as ADAPTER_CONFIG
 from spectra.sources.adapter_folder import adapter_folder
-from spectra.sources.checkpoint import open_path, read_json
+from spectra.sources.checkpoint import open_path
+from spectra.sources.file_checks import read_json
 from spectra.training.recipe.checking.findings import Findings
 from spectra.training.recipe.parts import Recipe
 
