@@ -8,11 +8,13 @@ what it is given as often as it is named, and the hash of a tuple nested a milli
 
 from __future__ import annotations
 
-import codecs
+import encodings
 import io
 import pickletools
+import pkgutil
 import zipfile
 from collections.abc import Iterator
+from encodings import aliases
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ _IMPORTING = {"GLOBAL", "STACK_GLOBAL", "INST"}
 _NESTING = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "NEWOBJ"}
 _FILLING = {"BUILD", "SETITEM", "SETITEMS", "APPEND", "APPENDS"}  # what lies below the items on the stack
 _STORING, _FETCHING = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
-_FIXED_ENCODINGS = {"iso8859-1", "ascii", "utf-8"}  # 'latin1' is what pickle writes bytes with
+_FIXED_ENCODINGS = {"latin_1", "ascii", "utf_8"}  # 'latin1' is what pickle writes bytes with
 _LONGEST_ENCODING = 40
 
 
@@ -143,7 +145,7 @@ def _opcodes(content: bytes) -> Iterator[tuple[Any, Any]]:
 def _faults(content: bytes) -> Iterator[str]:
     """Yield what a pickle asks for that no state dict needs."""
     depths = _Depths()
-    encodes, encodings = False, set()
+    encodes, named_encodings = False, set()
     for number, (opcode, argument) in enumerate(_opcodes(content)):
         if number >= _MOST_OPCODES:
             yield f"has more than {_MOST_OPCODES} opcodes"
@@ -153,21 +155,23 @@ def _faults(content: bytes) -> Iterator[str]:
             yield "makes a bytearray, which may be of any size"
         encodes |= opcode.name in _IMPORTING and name.startswith("_codecs")
         if isinstance(argument, str) and len(argument) <= _LONGEST_ENCODING and _is_encoding(argument):
-            encodings.add(argument)
+            named_encodings.add(argument)
         if depths.after(opcode, argument) > _DEEPEST:
             yield f"nests more than {_DEEPEST} deep"
             return
-    if encodes and encodings:
-        yield f"encodes bytes as {named(sorted(encodings)[0])!r}, which may grow to any size"
+    if encodes and named_encodings:
+        yield f"encodes bytes as {named(sorted(named_encodings)[0])!r}, which may grow to any size"
 
 
 def _is_encoding(text: str) -> bool:
-    if not text.replace("-", "").replace("_", "").isalnum() or not text.isascii():
-        return False
-    try:
-        return codecs.lookup(text).name not in _FIXED_ENCODINGS
-    except (LookupError, ValueError, ImportError):
-        return False
+    name = encodings.normalize_encoding(text).lower() if text.isascii() else ""
+    return name in _encodings() and aliases.aliases.get(name, name) not in _FIXED_ENCODINGS
+
+
+@cache
+def _encodings() -> frozenset[str]:
+    """Return the names of Python's encodings; to look one up imports it."""
+    return frozenset({*aliases.aliases, *(module.name for module in pkgutil.iter_modules(encodings.__path__))})
 
 
 class _Depths:

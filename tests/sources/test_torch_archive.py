@@ -37,8 +37,8 @@ def test_bytes_as_pickle_writes_them_are_let_through(tmp_path):
     assert len(read_tensors(tmp_path / "a.pt")[0]) == 1
 
 
-def test_a_dictionary_of_a_hundred_thousand_entries_is_not_deep(tmp_path):
-    torch.save({"a": torch.zeros(2, 2), "others": {str(i): i for i in range(100_000)}}, tmp_path / "a.pt")
+def test_a_dictionary_of_a_few_thousand_entries_is_not_deep(tmp_path):
+    torch.save({"a": torch.zeros(2, 2), "others": {str(i): i for i in range(5000)}}, tmp_path / "a.pt")
     assert torch_archive.check(tmp_path / "a.pt")
 
 
