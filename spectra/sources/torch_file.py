@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from spectra.printable import named
 from spectra.sources import torch_archive
 from spectra.sources.file_checks import file_size, reading
 from spectra.sources.names import name_fault
-from spectra.sources.stored_rows import StoredRows
 from spectra.sources.tensors import StoredTensor
 from spectra.sources.torch_tensor import dtype_name, row_reader, storage_format, storage_key, unreadable
 
@@ -50,7 +49,7 @@ def read_tensors(path: Path) -> tuple[list[StoredTensor], bool]:
                 name=name,
                 shape=tuple(tensor.shape),
                 dtype=dtype_name(tensor),
-                read=_while_whole(path, size, row_reader(partial(_itself, tensor))),
+                read=row_reader(partial(_while_whole, path, size, tensor)),
                 tied_to=None if tied_to == name else tied_to,
                 unreadable=unreadable(tensor) or _more_than_stored(tensor, size),
                 quantized=storage_format(tensor),
@@ -59,7 +58,10 @@ def read_tensors(path: Path) -> tuple[list[StoredTensor], bool]:
     return tensors, nested
 
 
-def _itself(tensor: Any) -> Any:
+def _while_whole(path: Path, size: int, tensor: Any) -> Any:
+    """Look at the file's size before each block: to touch a mapped page that is gone ends the process."""
+    if file_size(path) < size:
+        raise SourceError(f"'{path}' became shorter while it was read. Do not write to a checkpoint under analysis.")
     return tensor
 
 
@@ -71,17 +73,6 @@ def _more_than_stored(tensor: Any, size: int) -> str | None:
     if stored <= size and tensor.numel() * tensor.element_size() <= stored:
         return None
     return f"{tensor.numel()} numbers of which the file stores fewer: save its contiguous() copy"
-
-
-def _while_whole(path: Path, size: int, rows: StoredRows) -> StoredRows:
-    """Look at the file's size before each block: to touch a mapped page that is gone ends the process."""
-
-    def checked(read: Callable[[int, int], Any], start: int, stop: int) -> Any:
-        if file_size(path) < size:
-            raise SourceError(f"'{path}' became shorter while it was read. Do not write to a checkpoint under analysis.")
-        return read(start, stop)
-
-    return StoredRows(partial(checked, rows.widened), partial(checked, rows.stored))
 
 
 def _load(path: Path) -> Any:
