@@ -147,7 +147,8 @@ def analyze(
         SourceError: The model cannot be read, or has no weight to analyse.
         InputError: An argument that cannot be used, a pattern that matches nothing, or a layer that needs more memory by
             itself than there is.
-        ResultsError: ``output`` or ``cache`` holds something else, or cannot be written.
+        ResultsError: ``output`` or ``cache`` holds something else, or cannot be written; or another process is at work in
+            ``output``.
         EngineError: The Ray cluster cannot be reached, or lacks what it needs.
 
     Warns:

@@ -77,7 +77,8 @@ def compare(
         SourceError: A model cannot be read, or has no weight in common with the base.
         InputError: No other model, an argument that cannot be used, a pattern that matches nothing, or saved reports of
             different settings.
-        ResultsError: ``output`` holds something else, or cannot be written; or a saved report cannot be read.
+        ResultsError: ``output`` holds something else, another process is at work in it, or it cannot be written; or a saved
+            report cannot be read.
 
     Example:
         >>> import numpy as np

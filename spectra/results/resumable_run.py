@@ -14,6 +14,7 @@ So a folder that has a ``progress.jsonl`` is unfinished, whatever else it holds.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from abc import ABC, abstractmethod
@@ -83,8 +84,7 @@ class ResumableRun(ABC, Generic[Part, Result]):
         Raises:
             ResultsError: The folder cannot be written; what was added stays there for the next run.
         """
-        if self._journal is not None:
-            self._journal.check()  # nor is a result put into a folder that has taken the place of this one
+        self._opened().check()  # a result is not put into a folder that has taken the place of this one
         self._write(result)
         self._close_journal()
         self._remove(PROGRESS)
@@ -127,8 +127,7 @@ class ResumableRun(ABC, Generic[Part, Result]):
         """Say in words how two headers differ; empty if they do not."""
 
     def _add(self, name: str, part: Part) -> None:
-        assert self._journal is not None
-        self._journal.append(self._record(name, part))
+        self._opened().append(self._record(name, part))
 
     def _look_around(self, *, is_held: bool) -> None:
         names = names_in(self.folder) - self._among
@@ -186,7 +185,7 @@ class ResumableRun(ABC, Generic[Part, Result]):
             if not force:
                 self._look_around(is_held=True)
             if self.complete is None:  # nobody else has finished it meanwhile
-                self._journal = self._opened(goes_on=not force and (self.folder / PROGRESS).is_file())
+                self._make_room(goes_on=not force and (self.folder / PROGRESS).is_file())
                 self._held = held.pop_all()
 
     @contextmanager
@@ -195,15 +194,23 @@ class ResumableRun(ABC, Generic[Part, Result]):
             remove_leftovers(self.folder)
             yield
 
-    def _opened(self, *, goes_on: bool) -> Journal:
-        """Open the record of progress; a new one with its first lines, so that none is ever seen without them."""
+    def _make_room(self, *, goes_on: bool) -> None:
+        """Begin a record of progress, which is never seen without its first lines; then remove an earlier result."""
         if not goes_on:
             lines = [json_line({self.key: self._header})]
             lines += [json_line(self._record(name, part)) for name, part in self.finished.items()]
             write_whole(self.folder / PROGRESS, b"".join(lines))
         for name in self.files:
             self._remove(name)
-        return Journal(self.folder / PROGRESS)
+
+    def _opened(self) -> Journal:
+        """Open the record of progress when it is needed: a fleet holds hundreds of folders, and few files may be open."""
+        if self._journal is None:
+            progress = self.folder / PROGRESS
+            if not progress.is_file():
+                raise ResultsError(unwritable(progress, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))))
+            self._journal = Journal(progress)
+        return self._journal
 
     def _remove(self, name: str) -> None:
         try:

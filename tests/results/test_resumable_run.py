@@ -97,7 +97,7 @@ def test_a_start_that_was_killed_is_begun_again(work, tmp_path, left):
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "moved away"])
-@pytest.mark.parametrize("when", [3, 6])
+@pytest.mark.parametrize("when", [0, 3, 6])
 def test_a_folder_that_is_lost_under_way_is_an_error_at_the_next_layer_or_at_the_end(work, tmp_path, how, when):
     folder, away = tmp_path / "out", tmp_path / "away"
 
