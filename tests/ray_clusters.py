@@ -20,10 +20,14 @@ def two_nodes(*, memory: int) -> Iterator[Any]:
         pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    quiet = {"include_dashboard": False, "num_cpus": 1, "memory": memory}
-    cluster = Cluster(initialize_head=True, head_node_args={**quiet, "_system_config": _WATCHFUL})
+    cluster = Cluster(initialize_head=True, head_node_args={**node_options(memory), "_system_config": _WATCHFUL})
     try:
-        cluster.add_node(**quiet)
+        cluster.add_node(**node_options(memory))
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def node_options(memory: int) -> dict[str, Any]:
+    """Return what a node of the cluster is started with."""
+    return {"include_dashboard": False, "num_cpus": 1, "memory": memory}

@@ -1,12 +1,19 @@
 import itertools
-from contextlib import closing
+import shutil
+from contextlib import closing, suppress
+from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 
+import spectra
 from spectra.diagnose.engines import ray as engine
 from spectra.diagnose.engines.ray_cluster import connected
-from spectra.errors import EngineError
-from tests.ray_clusters import two_nodes
+from spectra.diagnose.fleet import analyze_fleet
+from spectra.errors import EngineError, InputError
+from tests.models import heavy_tailed, write_small
+from tests.ray_clusters import node_options, two_nodes
 from tests.remote_functions import act
 
 pytestmark = pytest.mark.slow
@@ -66,3 +73,77 @@ def test_jobs_are_taken_as_there_is_room_and_leaving_early_cancels_the_others(tm
 
 def test_a_job_larger_than_any_node_gets_a_node_for_itself(tmp_path):
     assert [result for _, result in run([["a"]], tmp_path, num_bytes=lambda _: 10 * ROOM)] == [["a"]]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two checkpoints with layers that take a while each."""
+    folder = tmp_path_factory.mktemp("models")
+    weights = {
+        name: {f"layers.{i}.fc.weight": heavy_tailed(700, 520, seed + i) for i in range(8)}
+        for seed, name in ((0, "a"), (50, "b"))
+    }
+    return [
+        write_small(folder / f"{name}.safetensors", **{key.replace(".", "__"): value for key, value in found.items()})
+        for name, found in weights.items()
+    ]
+
+
+def kill_one_at_work(node):
+    """Kill a worker process of a node in the middle of a task."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    while True:
+        for process in raylet.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if process.cmdline()[0].startswith("ray::diagnose_named"):
+                    return process.kill()
+
+
+def test_a_fleet_outlives_a_process_and_a_node_and_equals_what_threads_compute(cluster, models, tmp_path):
+    def kill(progress):
+        if progress.num_done == 3:
+            kill_one_at_work(cluster.head_node)
+        if progress.num_done == 8:
+            cluster.remove_node(other, allow_graceful=False)
+
+    (other,) = cluster.worker_nodes
+    options = {"bootstrap_samples": 20, "include": "layers.*"}
+    try:
+        fleet = analyze_fleet(models, output=tmp_path / "ray", engine="ray", progress=kill, **options)
+    finally:
+        cluster.add_node(**node_options(ROOM))
+    expected = analyze_fleet(models, output=tmp_path / "local", **options)
+    assert [model.summary for model in fleet.models] == [model.summary for model in expected.models]
+    repeated = 0
+    for name in ("a", "b"):
+        ours, theirs = fleet.report(name), expected.report(name)
+        assert [repr(layer) for layer in ours.layers] == [repr(layer) for layer in theirs.layers]
+        assert len(ours.spectra) == 8
+        assert all(np.array_equal(ours.spectra[key], theirs.spectra[key]) for key in theirs.spectra)
+        assert ours.environment["engine"] == "ray"
+        repeated += ours.environment["repeated_tasks"]
+    assert repeated >= 1
+
+
+def test_what_is_lost_on_every_node_is_a_row_that_says_why_and_is_tried_again(models, tmp_path):
+    model, aside = shutil.copy(models[0], tmp_path / "a.safetensors"), tmp_path / "aside"
+
+    def take_away(_):
+        if Path(model).exists():
+            Path(model).rename(aside)
+
+    report = spectra.analyze(model, engine="ray", output=tmp_path / "out", progress=take_away, include="layers.*")
+    assert {layer.status for layer in report.layers} == {"unreadable"}
+    assert f"no file or folder '{model}'" in report.layers[0].notes
+    aside.rename(model)
+    again = spectra.analyze(model, engine="ray", output=tmp_path / "out", include="layers.*")
+    assert [repr(layer) for layer in again.layers] == [
+        repr(layer) for layer in spectra.analyze(model, include="layers.*").layers
+    ]
+
+
+def test_what_is_in_memory_and_a_second_address_are_refused():
+    with pytest.raises(InputError, match="engine 'ray' opens checkpoints on its nodes, and a dict is in the memory"):
+        spectra.analyze({"a.weight": np.eye(20)}, engine="ray")
+    with pytest.raises(InputError, match="connected to a Ray cluster already. Leave out the address 'auto'"):
+        spectra.analyze("demo", engine="ray", address="auto", include="encoder.layer.0.*")

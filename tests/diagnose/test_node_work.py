@@ -1,0 +1,46 @@
+import dataclasses
+import platform
+import re
+
+import numpy as np
+import pytest
+
+from spectra.diagnose.layer import batches, diagnose_layers
+from spectra.diagnose.model_run import ModelRun
+from spectra.diagnose.node_work import diagnose_named
+from spectra.diagnose.profiles import resolve_settings
+from spectra.diagnose.remote_work import checkpoint_of, device_on_nodes
+from spectra.errors import EngineError, InputError, SourceError
+from tests.models import write_small
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return ModelRun(write_small(tmp_path_factory.mktemp("model") / "tiny.safetensors"), resolve_settings("default"))
+
+
+def test_a_node_finds_by_names_what_was_found_here(run):
+    for batch in batches(run.plan.jobs):
+        here = diagnose_layers(batch, run.plan.settings)
+        there = diagnose_named(checkpoint_of(run), [job.matrix_name for job in batch], "cpu")
+        for (row, values), (expected, numbers) in zip(there, here, strict=True):
+            assert repr(row) == repr(expected)
+            assert np.array_equal(values, numbers)
+
+
+def test_what_a_node_does_not_find_is_told_with_its_name(run):
+    checkpoint, node = checkpoint_of(run), re.escape(platform.node())
+    with pytest.raises(SourceError, match=f"on node '{node}': no file or folder '/nowhere'"):
+        diagnose_named(dataclasses.replace(checkpoint, model="/nowhere"), ["embed"], "cpu")
+    with pytest.raises(SourceError, match=f"on node '{node}' '.*tiny.safetensors' holds other weights than here"):
+        diagnose_named(dataclasses.replace(checkpoint, fingerprint="other"), ["embed"], "cpu")
+    with pytest.raises(EngineError, match=f"node '{node}' has Spectra .*, and 0.0.9 gave it work: numbers may differ"):
+        diagnose_named(dataclasses.replace(checkpoint, version="0.0.9"), ["embed"], "cpu")
+
+
+def test_nodes_choose_their_gpu_themselves():
+    assert [device_on_nodes(device) for device in ("auto", "cpu", "cuda")] == ["cpu", "cpu", "cuda"]
+    with pytest.raises(
+        InputError, match="device: engine 'ray' takes auto, cpu, cuda, got 'cuda:1'. Ray gives each task its own"
+    ):
+        device_on_nodes("cuda:1")
