@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
+is_missing = find_spec("ray") is None and not os.environ.get("SPECTRA_REQUIRE_OPTIONAL")
+ray_is_there = pytest.mark.skipif(is_missing, reason="Ray is not installed")
 # A node that is gone is noticed within a second or two, not within fifteen.
 _WATCHFUL = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 
@@ -16,8 +19,6 @@ _WATCHFUL = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, 
 @contextmanager
 def two_nodes(*, memory: int) -> Iterator[Any]:
     """Start a cluster whose nodes offer this many bytes each, and stop it at the end."""
-    if not os.environ.get("SPECTRA_REQUIRE_OPTIONAL"):
-        pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={**node_options(memory), "_system_config": _WATCHFUL})

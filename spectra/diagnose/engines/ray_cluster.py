@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +19,7 @@ from spectra.errors import EngineError, InputError, MissingPackageError
 _ADDRESS = re.compile(r"auto|(ray://)?[^\s/:]+:\d+|ray://\[[^\s/]+\]:\d+|\[[^\s/]+\]:\d+")
 # Rows and spectra pass through it and are taken out at once; Ray would set aside a third of the memory.
 _OBJECT_STORE_BYTES = 128 * 2**20
+_SECONDS_TO_ANSWER = 10.0  # our choice
 
 
 @contextmanager
@@ -59,11 +63,15 @@ def check_address(address: str | None) -> None:
 
     Raises:
         InputError: It has another form.
-        MissingPackageError: Ray is not installed.
+        MissingPackageError: Ray is not installed, or its client, which an address ``ray://`` needs.
     """
     imported()
     if address is not None and not _ADDRESS.fullmatch(address):
         raise InputError(f"address: expected 'auto', 'HOST:PORT' or 'ray://HOST:PORT', got {address!r}.")
+    if address is not None and address.startswith("ray://") and find_spec("grpc") is None:
+        raise MissingPackageError(
+            "an address 'ray://...' needs Ray's client: pip install \"ray[client]\"; or give 'HOST:PORT'."
+        )
 
 
 def num_cpus() -> int:
@@ -90,18 +98,24 @@ def imported() -> ModuleType:
 def _connect(ray: ModuleType, options: dict[str, Any]) -> None:
     where = "on this machine" if options["address"] == "local" else f"at '{options['address']}'"
     try:
+        _knock(options["address"])
         # What Ray tells of itself is no answer of ours; what fails is raised.
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except ImportError as error:  # the client is a part of its own
-        raise MissingPackageError(
-            f"an address 'ray://...' needs Ray's client ({error}): pip install \"ray[client]\""
-        ) from error
     except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise EngineError(
             f"no Ray cluster {where}: {reason}. Check that 'ray status' answers there, or leave the address out for one of "
             "this machine alone."
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise an error of the network where nothing listens: Ray would try for more than five minutes (2.60)."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", address)
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from spectra.diagnose.engines.ray_cluster import connected
 from spectra.diagnose.fleet import analyze_fleet
 from spectra.errors import EngineError, InputError
 from tests.models import heavy_tailed, write_small
-from tests.ray_clusters import node_options, two_nodes
+from tests.ray_clusters import node_options, ray_is_there, two_nodes
 from tests.remote_functions import act
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, ray_is_there]
 ROOM = 2 * 2**30
 
 
