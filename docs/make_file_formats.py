@@ -54,6 +54,7 @@ def versions() -> str:
         evaluation,
         fisher_records,
         fisher_spectrum,
+        fleet,
         model_shift,
         records,
         run_record,
@@ -69,6 +70,7 @@ def versions() -> str:
     rows = [
         ("[a result folder](#a-result-folder)", records.SCHEMA_VERSION, "1, 2"),
         ("[a shard](#shards), `shard.json`", shards.SHARD_SCHEMA_VERSION, ""),
+        ("[a fleet](#a-fleet), `fleet.json`", fleet.FLEET_SCHEMA_VERSION, ""),
         ("[a comparison](#a-comparison)", comparison.COMPARISON_SCHEMA_VERSION, ""),
         ("[a Fisher](#a-fisher-and-what-is-measured-with-it)", fisher_records.FISHER_SCHEMA_VERSION, ""),
         ("its spectrum", fisher_spectrum.SPECTRUM_SCHEMA_VERSION, ""),
@@ -108,6 +110,7 @@ RECORDS = {
     "expert": "results.records.ExpertSummary",
     "skipped": "results.records.SkippedTensor",
     "shard": "results.shards.ShardRecord",
+    "fleet": "results.fleet.FleetModel",
     "collected": "results.collection.CollectedRun",
     "comparison": "results.comparison.Comparison",
     "compared": "results.matrix_comparison.MatrixComparison",

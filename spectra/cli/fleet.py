@@ -97,5 +97,7 @@ def _print(fleet: FleetReport, answer: FleetAnswer) -> None:
         from spectra.report.fleet_table import fleet_table
 
         out = console(no_color=answer.no_color)
-        out.print(f"Analysed {counted(sum(m.summary is not None for m in fleet.models), 'model')}\n", markup=False)
+        done = sum(model.summary is not None for model in fleet.models)
+        all_of_them = "" if done == len(fleet.models) else f"{done} of "
+        out.print(f"Analysed {all_of_them}{counted(len(fleet.models), 'model')}\n", markup=False)
         out.print(fleet_table(fleet.models, width=out.width))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _NUMBERS_WIDTH = 52  # of the columns beside the name, with the gaps between them, and a word of the note
-_NARROW = 80  # under it the median is left out
+_NARROW, _WIDE = 80, 110  # under it the median is left out; from it on there is room for locations
 _SHORTEST_NAME = 16
 
 
@@ -23,7 +23,8 @@ def fleet_table(models: Sequence[FleetModel], *, width: int) -> Table:
 
     Args:
         models: Of the fleet.
-        width: Columns of the terminal. Below 80 the median is left out; names that are too long are cut at their start.
+        width: Columns of the terminal. Below 80 the median is left out, below 110 where the models are; what is too long is
+            cut at its start.
 
     Returns:
         A rich table, without colour where the console has none.
@@ -33,12 +34,15 @@ def fleet_table(models: Sequence[FleetModel], *, width: int) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("note")
+    if width >= _WIDE:
+        table.add_column("location", no_wrap=True)
+    name_width = max(_SHORTEST_NAME, (width - _NUMBERS_WIDTH) // (2 if width >= _WIDE else 1))
     for model in models:
         cells = _cells(model.summary)
         bad = model.summary is None or model.summary.num_failed
         numbers = [cells[heading] for heading in headings]
-        name = name_cell(model.name, max(_SHORTEST_NAME, width - _NUMBERS_WIDTH))
-        table.add_row(name, *numbers, _note(model), style="bold red" if bad else None)
+        location = [name_cell(model.location, name_width)] if width >= _WIDE else []
+        table.add_row(name_cell(model.name, name_width), *numbers, _note(model), *location, style="bold red" if bad else None)
     return table
 
 

@@ -22,7 +22,7 @@ from spectra.results.words import conclusion, counted
 from spectra.results.writing import REPORT, names_in
 
 FLEET = "fleet.json"
-SCHEMA_VERSION = 1
+FLEET_SCHEMA_VERSION = 1
 _AGAIN = "Make one: spectra analyze MODEL MODEL ... --output DIR"
 
 
@@ -89,7 +89,7 @@ class FleetReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ``None`` for missing numbers: the content of ``fleet.json``, with the summary of each model."""
-        return {"schema_version": SCHEMA_VERSION, "models": [self._entry(model) for model in self.models]}
+        return {"schema_version": FLEET_SCHEMA_VERSION, "models": [self._entry(model) for model in self.models]}
 
     def to_csv(self) -> str:
         r"""Return the layers of all models in one table.
@@ -140,7 +140,7 @@ def fleet_models(folder: Path) -> list[FleetModel]:
     Raises:
         ResultsError: Not the folder of a fleet, or a damaged record.
     """
-    return read_versioned(folder / FLEET, "record of a fleet", SCHEMA_VERSION, _models, again=_AGAIN)
+    return read_versioned(folder / FLEET, "record of a fleet", FLEET_SCHEMA_VERSION, _models, again=_AGAIN)
 
 
 def begin_fleet(folder: str | os.PathLike[str], locations: Mapping[str, Any], *, force: bool) -> FleetReport:
@@ -182,7 +182,7 @@ def write_fleet(fleet: FleetReport) -> None:
     earlier = fleet_models(fleet.folder) if file.exists() else []
     models = {model.location: model for model in (*earlier, *fleet.models)}
     plain = [{"name": model.name, "location": model.location, "error": model.error} for model in models.values()]
-    write_json(file, {"schema_version": SCHEMA_VERSION, "models": plain})
+    write_json(file, {"schema_version": FLEET_SCHEMA_VERSION, "models": plain})
 
 
 def _models(content: Mapping[str, Any]) -> list[FleetModel]:

@@ -26,8 +26,9 @@ def test_several_models_get_a_line_and_a_folder_each(run, two, tmp_path):
     assert code == 0
     lines = out.splitlines()
     assert lines[0] == "Analysed 2 models"
-    assert lines[2].split() == ["model", "layers", "alpha", "median", "range", "note"]
+    assert lines[2].split() == ["model", "layers", "alpha", "median", "range", "note", "location"]
     assert [line.split()[:2] for line in lines[3:]] == [["first-tiny", "6"], ["second-tiny", "6"]]
+    assert lines[3].endswith("first/tiny.safetensors")
     assert f"{tmp_path / 'out' / 'fleet.json'} says which" in err
     assert (tmp_path / "out" / "second-tiny" / "report.json").is_file()
 
@@ -49,7 +50,8 @@ def test_a_model_that_cannot_be_opened_is_told_at_the_end_with_exit_code_1(run, 
     code, out, err = run(two[0], tmp_path / "gone", "-o", tmp_path / "out", "--quiet")
     assert code == 1
     assert "gone" in out
-    assert out.splitlines()[-1].endswith("not analysed")
+    assert out.splitlines()[0] == "Analysed 1 of 2 models"
+    assert "not analysed  …" in out.splitlines()[-1]
     assert err == f"spectra: '{tmp_path / 'gone'}' was not analysed: no file or folder '{tmp_path / 'gone'}'. " + (
         "Check the path, or give a hub id such as 'org/name'.\n"
     )

@@ -11,6 +11,7 @@ from spectra.results.settings import AnalysisSettings
 from spectra.results.store import Run, run_header
 from spectra.results.writing import LAYERS, REPORT, SPECTRA
 from tests.docs.blocks import ROOT
+from tests.models import write_small
 
 PAGE = (ROOT / "docs" / "reference" / "file-formats.md").read_text(encoding="utf-8")
 
@@ -62,6 +63,15 @@ def test_a_shard_has_the_keys_of_the_page(tmp_path):
     spectra.analyze({"a.weight": np.eye(20)}, output=tmp_path, shard="0/1")
     content = json.loads((tmp_path / "shards" / "0-of-1" / "shard.json").read_text(encoding="utf-8"))
     assert list(content) == ["schema_version", *table("shard")]
+
+
+def test_a_fleet_has_the_keys_of_the_page(tmp_path):
+    write_small(tmp_path / "tiny.safetensors")
+    fleet = spectra.analyze_fleet([tmp_path / "tiny.safetensors"], output=tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "fleet.json").read_text(encoding="utf-8"))
+    assert list(content) == ["schema_version", "models"]
+    assert list(fleet.to_dict()["models"][0]) == list(table("fleet"))
+    assert [*content["models"][0], "summary"] == list(table("fleet"))
 
 
 def test_a_plan_has_the_keys_of_the_page(tmp_path):
