@@ -30,6 +30,20 @@ def test_a_table_is_read_as_it_was_written(frame, tmp_path, suffix):
     assert os.listdir(tmp_path / "new") == [f"table{suffix}"]
 
 
+def test_names_are_no_formulas_in_a_spreadsheet_and_as_they_are_elsewhere(tmp_path):
+    hostile = pd.DataFrame({"name": ["=cmd|' /C calc'!A0", "@x", "plain", "+1+cmd"], "alpha": [-1.5, 2.0, 3.0, 4.0]})
+    write_table(hostile, tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text() == ("name,alpha\n'=cmd|' /C calc'!A0,-1.5\n'@x,2.0\nplain,3.0\n'+1+cmd,4.0\n")
+    write_table(hostile, tmp_path / "table.parquet")
+    assert list(pd.read_parquet(tmp_path / "table.parquet")["name"]) == list(hostile["name"])
+
+
+def test_a_long_csv_is_whole(tmp_path):
+    long = pd.DataFrame({"place": range(20_001)})
+    write_table(long, tmp_path / "table.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "table.csv"), long)
+
+
 def test_a_file_is_replaced_only_by_force(frame, tmp_path):
     file = tmp_path / "table.csv"
     file.write_text("precious")
