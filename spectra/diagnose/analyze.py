@@ -84,7 +84,8 @@ def analyze(
         profile: ``"default"``, ``"weightwatcher"`` for the numbers of WeightWatcher 0.7.7, or ``"tempbalance"``.
         device: Where spectra are computed: ``"cpu"`` (NumPy), a device of torch's such as ``"cuda:1"``, several
             (``"cuda:0,cuda:1"``), or ``"cuda"``: every GPU. ``"auto"``: the device of a live module, the CPU for files.
-        workers: Worker threads. Default: the cores this process may use; on GPUs three for each. Numbers do not depend on it.
+        workers: Worker threads. Default: the cores this process may use; on GPUs three for each. Numbers do not depend on it;
+            on GPUs their last digits may.
         max_memory: How much the layers in flight may take together, on top of the process as it is: bytes, or a size such as
             ``"8G"``. Fewer than ``workers`` layers run at once where more do not fit. Default: 80 % of what is free, or of what
             the limit of a cgroup leaves. Numbers do not depend on it. Not for GPUs and clusters, which go by their own memory.

@@ -63,7 +63,7 @@ def compare(
         intruder_threshold: A leading left singular vector whose largest absolute cosine to any of the base's is smaller is
             an intruder (arXiv 2410.21228); in (0, 1]. Default 0.5, as in Hugging Face's PEFT (``threshold_epsilon``).
         device: Where spectra are computed, as for :func:`spectra.analyze`; singular vectors always on the CPU.
-        workers: As for :func:`spectra.analyze`. Numbers do not depend on it.
+        workers: As for :func:`spectra.analyze`.
         output: Result folder. Matrices are kept there as they are finished; the same call continues an interrupted run and
             returns a finished one.
         force: Write into ``output`` whatever it holds; its other files are left alone.

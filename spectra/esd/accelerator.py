@@ -139,7 +139,7 @@ def _transferred(blocks: Iterable[Any], device: str) -> Iterator[torch.Tensor]:
     where = torch.device(device)
     travelling: deque[torch.cuda.Event] = deque()
     for block in blocks:
-        rows = block if isinstance(block, torch.Tensor) else _tensor_of(block)
+        rows = block.detach() if isinstance(block, torch.Tensor) else _tensor_of(block)
         if where.type != "cuda" or rows.is_cuda:
             yield rows.to(where)
             continue

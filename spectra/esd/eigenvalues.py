@@ -99,20 +99,25 @@ def eigenvalues(
         >>> eigenvalues(np.diag([3.0, 1.0, 2.0]))
         array([1., 4., 9.])
     """
-    array = real_array(matrix, "matrix")
+    array: Any = matrix if device != CPU and _is_dense_tensor(matrix) else real_array(matrix, "matrix")
     if array.ndim != 2:
-        raise InputError(f"matrix: expected shape (rows, cols), got {array.shape}. Pass one 2-D slice at a time.")
+        raise InputError(f"matrix: expected shape (rows, cols), got {tuple(array.shape)}. Pass one 2-D slice at a time.")
     _check_choice("normalize", normalize, NORMALIZATIONS)
     _check_choice("precision", precision, PRECISIONS)
     check_solver(check_device(device), precision)
     found = spectrum(
         lambda start, stop: array[start:stop],
-        array.shape,
+        tuple(array.shape),
         precision=precision,
         method=method,
         device=device,
     )
     return found.eigenvalues / max(array.shape) if normalize == "1/N" else found.eigenvalues
+
+
+def _is_dense_tensor(matrix: Any) -> bool:
+    """Tell what a device of torch's takes as it is, from where it is."""
+    return hasattr(matrix, "detach") and matrix.is_floating_point() and "strided" in str(matrix.layout)
 
 
 def spectrum(

@@ -55,6 +55,29 @@ def test_float32_on_a_device_keeps_the_published_digits_of_alpha(shape):
     assert short.alpha != exact.alpha
 
 
+@pytest.mark.parametrize("shape", [(50, 30), (30, 50)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.int16], ids=str)
+def test_a_tensor_is_taken_as_it_is(shape, dtype):
+    matrix = (100 * torch.from_numpy(heavy_tailed(*shape))).to(dtype)
+    matrix = matrix.requires_grad_() if dtype.is_floating_point else matrix
+    here, there = spectra.eigenvalues(matrix, normalize="1/N"), spectra.eigenvalues(matrix, normalize="1/N", device=TORCH_CPU)
+    np.testing.assert_allclose(there, here, rtol=0, atol=80 * np.finfo(float).eps * here[-1])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (torch.ones(3), r"expected shape \(rows, cols\), got \(3,\)"),
+        (torch.ones(2, 2, dtype=torch.complex64), "expected real numbers"),
+        (torch.eye(3).to_sparse(), "not a dense tensor"),
+    ],
+)
+def test_tensors_that_are_no_matrices_are_refused_on_a_device_too(matrix, message):
+    for device in ("cpu", TORCH_CPU):
+        with pytest.raises(spectra.InputError, match=message):
+            spectra.eigenvalues(matrix, device=device)
+
+
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("factor", [1e-200, 1e-30, 1e30, 1e150])
 def test_squares_that_leave_the_range_are_rescaled_on_a_device_too(factor, precision):
