@@ -76,7 +76,7 @@ def test_a_cut_of_the_stored_rows_is_the_stored_rows_of_the_cut(name, tmp_path):
     shape, cut = CUTS[name]
     weight = torch.from_numpy(heavy_tailed(12, 12)[:, : np.prod(shape) // 12].reshape(shape)).bfloat16()
     tensor = weight_of(in_a_file(weight, tmp_path))
-    plain = dataclasses.replace(tensor, read=tensor.read.widened)
+    plain = dataclasses.replace(tensor, read=lambda start, stop: tensor.read(start, stop))
     job = WeightMatrices(tensor, "fc", "fc", "linear", 4, 3, num_matrices=3, cut=cut)
     for read, expected in zip(job.readers(), cut.readers(plain), strict=True):
         np.testing.assert_array_equal(read(1, 3), expected(1, 3))
