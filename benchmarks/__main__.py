@@ -19,6 +19,7 @@ from benchmarks import (
     gpu_spectra,
     guided_dropout,
     imports,
+    large_checkpoints,
     limit,
     machine,
     meta_peft_step,
@@ -48,9 +49,12 @@ NAMES = (
     "distill",
     "truncated",
     "gpu",
+    "large",
+    "large-whole",
 )
-# Of the last four one takes minutes, one needs a model, one installs an older powerlaw where there is none, one needs a GPU.
-DEFAULT_NAMES = NAMES[:-4]
+# Of these one takes minutes, one needs a model, one installs an older powerlaw where there is none, one needs a GPU, and the
+# last two take minutes and tens of minutes.
+DEFAULT_NAMES = NAMES[: NAMES.index("diagnostics")]
 
 
 def main() -> int:
@@ -60,7 +64,7 @@ def main() -> int:
         0, or 1 if answers differ or a measured process failed.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and memory beside the peers.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all but the last four")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all before diagnostics")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds; medians are compared (default: 5)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="for distill: folder of a causal language model")
     parser.add_argument("--powerlaw15", metavar="PYTHON", help="interpreter with powerlaw 1.5; default: one of its own")
@@ -129,6 +133,11 @@ def _run(names: list[str], arguments: argparse.Namespace) -> int:
             lines += run_lines
         if "distill" in names and model is not None:
             rows += distill_throughput.run(repeats, model)
+        for name, layers in (("large", 1), ("large-whole", None)):
+            if name in names:
+                large_rows, large_lines = large_checkpoints.run(Path(folder), layers=layers)
+                rows += large_rows
+                lines += large_lines
         if "truncated" in names:
             rows += truncated.run(repeats, arguments.powerlaw15)
         if "gpu" in names:

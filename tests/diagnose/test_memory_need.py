@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from spectra import InputError, analyze, load
+from spectra import InputError, analyze, analyze_fleet, load
 from spectra.diagnose.layer import batches
 from spectra.diagnose.memory_need import bytes_of, check_that_all_fit, split_to_fit, too_large
 from spectra.diagnose.plan import plan_analysis
@@ -150,3 +150,26 @@ def test_the_peak_of_a_process_stays_under_the_bound(shape, settings, method, tm
     found = json.loads(done.stdout)
     assert found["methods"] == [method]
     assert found["peak"] <= found["bound"]
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "message"),
+    [
+        ({"device": "cpu:0"}, "other devices than the CPU go by their own memory. Leave it out, or use device 'cpu'."),
+        ({"engine": "ray"}, "engine 'ray' goes by the memory of each node. Leave it out, or use engine 'local'."),
+    ],
+    ids=["device", "cluster"],
+)
+def test_memory_that_is_counted_elsewhere_is_refused_here(elsewhere, message):
+    with pytest.raises(InputError) as caught:
+        analyze({"a.weight": np.ones((20, 10))}, max_memory="1G", **elsewhere)
+    assert str(caught.value) == f"max_memory: {message}"
+
+
+def test_of_a_fleet_the_models_that_fit_are_analysed(tmp_path):
+    for name, rows in (("small", 60), ("large", 2000)):
+        (tmp_path / name).mkdir()
+        save_file({"a.weight": torch.randn(rows, 50 if rows < 100 else rows)}, tmp_path / name / "model.safetensors")
+    fleet = analyze_fleet([tmp_path / "small", tmp_path / "large"], output=tmp_path / "out", max_memory="50MB")
+    assert [model.summary is not None for model in fleet.models] == [True, False]
+    assert fleet.models[1].error.startswith("1 layer may need more memory than the 50.0 MB there are: 'a' (")

@@ -218,3 +218,21 @@ def test_what_is_wrong_with_one_matrix_of_a_stack_stays_with_it():
     first, second, third = spectra_together((reader(m), m.shape) for m in (good, bad, good))
     assert isinstance(second, NonFiniteWeightsError)
     np.testing.assert_array_equal(first.eigenvalues, third.eigenvalues)
+
+
+# Zeros, and what is nearly so
+
+
+@pytest.mark.parametrize("shape", [(700, 600), (600, 2500), (9, 4)], ids=str)
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_a_zero_matrix_has_eigenvalues_that_are_exactly_zero_and_no_rank(shape, precision):
+    found = spectrum(lambda start, stop: np.zeros(shape)[start:stop], shape, precision=precision)
+    np.testing.assert_array_equal(found.eigenvalues, np.zeros(min(shape)))
+    assert (found.rank, found.rank_loss, found.method) == (0, min(shape), "gram")
+
+
+def test_a_matrix_whose_squares_vanish_is_no_zero_matrix():
+    matrix = np.zeros((600, 550))
+    matrix[3, 4] = 1e-170  # its square, 1e-340, is under the smallest number of float64
+    with pytest.raises(NonFiniteWeightsError, match="leave the range of float64"):
+        eigenvalues(matrix)
