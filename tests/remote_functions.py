@@ -21,7 +21,7 @@ def act(words: list[str], folder: str) -> list[str]:
             raise TypeError("a mistake of ours")
         if word == "lack":
             raise ModuleNotFoundError("No module named 'spectra'")
-        if word == "stay":
+        if word == "stay" or (word == "stay once" and _is_first(Path(folder) / "stayed")):
             time.sleep(600)
     return words
 

@@ -8,10 +8,10 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from spectra.errors import EngineError, InputError, MissingPackageError
@@ -47,12 +47,13 @@ def connected(address: str | None, *, workers: int, gpus: bool) -> Iterator[None
     if address is None:
         options = {"address": "local", "num_cpus": workers, "object_store_memory": _OBJECT_STORE_BYTES}
         options |= {"include_dashboard": False} | ({} if gpus else {"num_gpus": 0})
-    with _own_sigterm():
+    with _own_sigterm() as keep_sigterm:
         _connect(ray, options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+        keep_sigterm()
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def check_address(address: str | None) -> None:
@@ -119,13 +120,34 @@ def _knock(address: str) -> None:
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep the answer to SIGTERM: Ray's own, an exit of Python's, would end a command as if it were done."""
+def _own_sigterm() -> Iterator[Callable[[], None]]:
+    """Keep this process' answer to SIGTERM.
+
+    Ray's own is an exit of Python's, with which a command would end as if it were done; and what a handler raises while
+    Ray waits arrives as a KeyboardInterrupt.
+
+    Yields:
+        A function that puts the answer back in its place, once Ray has set its own.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
     before = signal.getsignal(signal.SIGTERM)
+    raised: list[BaseException] = []
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        try:
+            before(number, frame)  # type: ignore[operator, misc] # it is callable where this is the handler
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    def keep() -> None:
+        signal.signal(signal.SIGTERM, answer if callable(before) else before)
+
     try:
-        yield
+        yield keep
+    except KeyboardInterrupt as interrupt:
+        raise (raised[-1] if raised else interrupt) from None
     finally:
         signal.signal(signal.SIGTERM, before)

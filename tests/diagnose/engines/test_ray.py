@@ -71,6 +71,22 @@ def test_jobs_are_taken_as_there_is_room_and_leaving_early_cancels_the_others(tm
     assert [result for _, result in run([["b"]], tmp_path)] == [["b"]]  # nobody stays in its place
 
 
+def test_a_job_that_only_a_lost_node_had_room_for_gets_the_largest_that_is_left(cluster, tmp_path):
+    def jobs():
+        yield ["stay once"]
+        while not (tmp_path / "stayed").exists():  # until the first is at work
+            pass
+        cluster.remove_node(large, allow_graceful=False)
+        yield ["a"]
+
+    large = cluster.add_node(**node_options(4 * ROOM))
+    claims = {"stay once": 3 * ROOM, "a": 2**20}
+    repeated = []
+    found = run(jobs(), tmp_path, num_bytes=lambda job: claims[job[0]], at_once=2, repeated=repeated.append)
+    assert sorted(result for _, result in found) == [["a"], ["stay once"]]
+    assert set(map(tuple, repeated)) == {("stay once",)}
+
+
 def test_a_job_larger_than_any_node_gets_a_node_for_itself(tmp_path):
     assert [result for _, result in run([["a"]], tmp_path, num_bytes=lambda _: 10 * ROOM)] == [["a"]]
 
