@@ -136,8 +136,9 @@ def _own_sigterm() -> Iterator[Callable[[], None]]:
     raised: list[BaseException] = []
 
     def answer(number: int, frame: FrameType | None) -> None:
+        assert callable(before)  # else this is no handler
         try:
-            before(number, frame)  # type: ignore[operator, misc] # it is callable where this is the handler
+            before(number, frame)
         except BaseException as error:
             raised.append(error)
             raise
