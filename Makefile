@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser lint docs notebooks bench format clean
+.PHONY: help demo test fuzz browser lint docs notebooks bench format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ demo: $(VENV)/demo ## Install, analyse a small real model, draw figures, write a
 # One thread for each of the two workers: more of them wait for each other, and tests take twice as long.
 test: $(VENV)/test browser ## Install and run the whole test suite
 	SPECTRA_REQUIRE_OPTIONAL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+fuzz: $(VENV)/fuzz ## Fuzz the reader of safetensors headers for 15 seconds, guided by coverage (FUZZ=60 for a minute)
+	$(BIN)/python -m tests.fuzz.fuzz_header fuzz-corpus -seed=1 -max_total_time=$(or $(FUZZ),15)
 
 # The page is tested in a real browser: the system's Chromium, from its packages.
 browser:
@@ -70,6 +73,10 @@ $(VENV)/demo: $(VENV)/torch $(SOURCES)
 
 $(VENV)/test: $(VENV)/torch $(SOURCES)
 	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/fuzz: $(VENV)/torch $(SOURCES)
+	$(PIP) --editable '.[fuzz]'
 	touch $@
 
 $(VENV)/lint: $(VENV)/torch $(SOURCES)

@@ -14,7 +14,7 @@ from spectra.errors import InputError
 from spectra.report.figures.fitted_layers import FittedLayer, fitted_layers
 from spectra.report.figures.style import COLORS, COLUMN_WIDTH, TEXT_WIDTH, style
 from spectra.report.figures.tail_histogram import TailHistogram, draw_density, draw_fit, tail_histogram
-from spectra.report.figures.titles import add_heading
+from spectra.report.figures.titles import add_heading, drawn_name
 from spectra.results.words import elided
 
 if TYPE_CHECKING:
@@ -172,7 +172,9 @@ def _draw(axes: Any, cell: _Cell, histogram: TailHistogram) -> None:
         axes.text(0.97, 0.79, cell.inside, **at, parse_math=False)
     if cell.heading:  # an own text: the layout would widen the panel to the width of a title
         axes.set_title(" ", fontsize=_SMALL + 1, pad=2)
-        heading = axes.text(0.0, 1.04, cell.heading, transform=axes.transAxes, fontsize=_SMALL + 0.5, parse_math=False)
+        heading = axes.text(
+            0.0, 1.04, drawn_name(cell.heading), transform=axes.transAxes, fontsize=_SMALL + 0.5, parse_math=False
+        )
         heading.set_in_layout(False)
     axes.tick_params(labelsize=_SMALL, pad=1, length=2)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from spectra.report.figures.titles import drawn_name
+
 # In points, from the middle of a marker; the first that is free is taken.
 _PLACES = (
     ((4.0, 0.0), "left", "center"),
@@ -40,7 +42,7 @@ def name_points(figure: Any, axes: Any, names: Sequence[str], x: Sequence[float]
     inside = axes.get_window_extent(renderer)
     for name, *at in zip(names, x, y, strict=True):
         fixed: dict[str, Any] = {"textcoords": "offset points", "fontsize": _SIZE, "parse_math": False, "color": "0.25"}
-        text = axes.annotate(name, at, xytext=(0.0, 0.0), **fixed)
+        text = axes.annotate(drawn_name(name), at, xytext=(0.0, 0.0), **fixed)
         text.set_in_layout(False)
         best = None
         for offset, ha, va in _PLACES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from spectra.printable import printable
 from spectra.results.words import elided
 
 # Characters of 8 points that fit beside the numbers of an axis, and across the whole figure.
@@ -38,6 +39,18 @@ def add_heading(figure: Any, name: str, *, wide: bool, below: str = "") -> None:
     figure.suptitle(f"{text}\n{below}" if below else text, x=0.02, ha="left", fontsize=7 if below else 8, parse_math=False)
 
 
+def drawn_name(name: str) -> str:
+    """Return a name without what fonts have no glyph for: controls, which a terminal would obey.
+
+    Args:
+        name: Of a model or layer.
+
+    Returns:
+        Text of the same length.
+    """
+    return "".join("\ufffd" if "\u2400" <= letter <= "\u2421" else letter for letter in printable(name))
+
+
 def shortened(name: str, *more: str, room: int) -> str:
     """Join a name and more by commas, so that they fit.
 
@@ -50,4 +63,4 @@ def shortened(name: str, *more: str, room: int) -> str:
         Such as ``"PeftModelFor…sification, recommended"``.
     """
     rest = "".join(f", {part}" for part in more if part)
-    return elided(name, max(room - len(rest), _SHORTEST_NAME)) + rest
+    return elided(drawn_name(name), max(room - len(rest), _SHORTEST_NAME)) + rest
