@@ -198,7 +198,7 @@ def _configurations() -> dict[str, Case]:
     for value in _ABSURD:
         config = json.dumps(good | dict.fromkeys(keys, value)).encode()
         files = {"model.safetensors": weights, "config.json": config}
-        cases[f"heads of {str(value)[:12]!r}"] = Case(folder_of(files), READ_BUT_FOR_IT, ("--split-heads",))
+        cases[f"heads of {repr(value)[:14]}"] = Case(folder_of(files), READ_BUT_FOR_IT, ("--split-heads",))
     configs: dict[str, Any] = {
         "a list": b"[1]",
         "a text": b'"x"',
@@ -246,7 +246,7 @@ def _quantized() -> dict[str, Case]:
             for value in _ABSURD:
                 config = {"quantization_config": good | {"quant_method": method, key: value}}
                 files = {"model.safetensors": _tensors(**packed), "config.json": json.dumps(config).encode()}
-                cases[f"{method} with {key} {str(value)[:12]!r}"] = Case(folder_of(files), READ_BUT_FOR_IT)
+                cases[f"{method} with {key} {repr(value)[:14]}"] = Case(folder_of(files), READ_BUT_FOR_IT)
     for value in _ABSURD:
         group = {"weights": {"num_bits": value, "group_size": value, "block_structure": [value, value], "symmetric": value}}
         config = {
@@ -265,7 +265,7 @@ def _quantized() -> dict[str, Case]:
             "b.weight_scale": np.ones((8, 1), np.float32),
         }
         files = {"model.safetensors": _tensors(**tensors), "config.json": json.dumps(config).encode()}
-        cases[f"compressed-tensors with {str(value)[:12]!r}"] = Case(folder_of(files), READ_BUT_FOR_IT)
+        cases[f"compressed-tensors with {repr(value)[:14]}"] = Case(folder_of(files), READ_BUT_FOR_IT)
         state = {"shape": [value, 16], "blocksize": value, "nested_blocksize": value, "nested_offset": value}
         tensors = {
             "fc.weight": np.ones((128, 1), np.uint8),
@@ -274,7 +274,7 @@ def _quantized() -> dict[str, Case]:
             "fc.weight.quant_map": np.ones(16, np.float32),
             "fc.weight.quant_state.bitsandbytes__nf4": np.frombuffer(json.dumps(state).encode(), np.uint8),
         }
-        cases[f"nf4 with {str(value)[:12]!r}"] = Case(folder_of({"model.safetensors": _tensors(**tensors)}), READ_BUT_FOR_IT)
+        cases[f"nf4 with {repr(value)[:14]}"] = Case(folder_of({"model.safetensors": _tensors(**tensors)}), READ_BUT_FOR_IT)
     shapes = {
         "negative": [-16, -16],
         "huge": [2**62, 2**62],
@@ -319,7 +319,7 @@ def _adapters() -> dict[str, Case]:
     cases = {}
     for key in ("r", "lora_alpha", "rank_pattern", "peft_type", "revision", "target_parameters", "fan_in_fan_out"):
         for value in _ABSURD:
-            cases[f"an adapter with {key} {str(value)[:12]!r}"] = adapter({key: value})
+            cases[f"an adapter with {key} {repr(value)[:14]}"] = adapter({key: value})
     patterns = {
         "repeated groups": "(a+)+q_proj",
         "many repetitions": ".*" * 30 + "x",
