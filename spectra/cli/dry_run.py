@@ -98,7 +98,7 @@ def dry_run(
 
 
 def _outlook(plan: AnalysisPlan, model: str, where: Where) -> _Outlook:
-    from spectra.diagnose.analyze import budget_at
+    from spectra.diagnose.crew import budget_at
     from spectra.diagnose.engines.devices import resolve_devices, seats_at
     from spectra.diagnose.machine_rates import measure_rates
     from spectra.diagnose.memory_need import in_words_too_large, too_large

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Unpack
 
 from spectra._version import __version__
-from spectra.diagnose.analyze import Progress, environment_of
 from spectra.diagnose.compare_reports import compare_reports, is_report
 from spectra.diagnose.compared_models import OpenedModels, open_models
 from spectra.diagnose.engines import devices as device_engine
@@ -19,6 +18,7 @@ from spectra.diagnose.layer import batches
 from spectra.diagnose.matrix_change import Asked, compare_matrices
 from spectra.diagnose.profiles import resolve_settings
 from spectra.diagnose.thresholds import INTRUDER_COSINE, NUM_DIRECTIONS
+from spectra.diagnose.work import Progress, environment_of
 from spectra.errors import InputError
 from spectra.matrices import WeightMatrices
 from spectra.results.comparison import Comparison

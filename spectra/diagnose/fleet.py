@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import Literal, Unpack
 
-from spectra.diagnose.analyze import Progress, crew_for, work_through
+from spectra.diagnose.crew import crew_for
 from spectra.diagnose.model_run import ModelRun
 from spectra.diagnose.profiles import resolve_settings
+from spectra.diagnose.work import Progress, work_through
 from spectra.errors import InputError, SourceError, SpectraError
 from spectra.results.fleet import FleetModel, FleetReport, begin_fleet, write_fleet
 from spectra.results.settings import SettingsChanges

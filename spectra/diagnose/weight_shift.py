@@ -14,12 +14,12 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-from spectra.diagnose.analyze import Progress
 from spectra.diagnose.distances import matrix_norm
 from spectra.diagnose.engines import local
 from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.paired_jobs import in_place_of, jobs_by_name
 from spectra.diagnose.plan import plan_analysis
+from spectra.diagnose.work import Progress
 from spectra.errors import NonFiniteWeightsError
 from spectra.esd.eigenvalues import ReadRows
 from spectra.esd.low_rank import low_rank_spectrum

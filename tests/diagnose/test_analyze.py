@@ -3,7 +3,7 @@ import pytest
 
 import spectra
 from spectra import InputError, SourceError
-from spectra.diagnose.analyze import Progress
+from spectra.diagnose.work import Progress
 
 
 def model(num_layers=6, seed=0):

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from spectra.diagnose.analyze import Progress
 from spectra.diagnose.engines.devices import resolve_device, resolve_workers
 from spectra.diagnose.profiles import resolve_settings
 from spectra.diagnose.weight_shift import weight_shift
+from spectra.diagnose.work import Progress
 from spectra.errors import InputError, SourceError
 from spectra.esd.accelerator import CPU
 from spectra.results.model_shift import Divergence, ModelShift
