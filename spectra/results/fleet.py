@@ -6,7 +6,8 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ from spectra.results.csv_text import csv_lines, name_from_csv
 from spectra.results.fleet_names import folder_names
 from spectra.results.records import Summary
 from spectra.results.report import Report
+from spectra.results.run_locks import locked
 from spectra.results.store import load
 from spectra.results.versioned_json import read_versioned, write_json
 from spectra.results.words import conclusion, counted
-from spectra.results.writing import REPORT, names_in
+from spectra.results.writing import LOCK, REPORT, made, names_in
 
 FLEET = "fleet.json"
 FLEET_SCHEMA_VERSION = 1
 _AGAIN = "Make one: spectra analyze MODEL MODEL ... --output DIR"
+_SECONDS_FOR_A_RECORD = 60.0  # our choice: others write theirs in milliseconds, over a slow network in seconds
 
 
 @dataclass(frozen=True)
@@ -162,10 +165,10 @@ def begin_fleet(folder: str | os.PathLike[str], locations: Mapping[str, Any], *,
     if held and FLEET not in held and not force:
         what = "the result of one model" if REPORT in held else f"other files ('{min(held)}')"
         raise ResultsError(f"'{path}' holds {what}. Choose another folder for several models, or write among it with --force.")
-    earlier = fleet_models(path) if FLEET in held else []
-    names = folder_names(locations, {model.location: model.name for model in earlier})
-    fleet = FleetReport(path, tuple(FleetModel(name, location) for location, name in names.items()))
-    write_fleet(fleet)
+    with _record_held(path):
+        names = folder_names(locations, {model.location: model.name for model in _recorded(path)})
+        fleet = FleetReport(path, tuple(FleetModel(name, location) for location, name in names.items()))
+        _record(fleet)
     return fleet
 
 
@@ -178,11 +181,25 @@ def write_fleet(fleet: FleetReport) -> None:
     Raises:
         ResultsError: It cannot be written.
     """
-    file = fleet.folder / FLEET
-    earlier = fleet_models(fleet.folder) if file.exists() else []
-    models = {model.location: model for model in (*earlier, *fleet.models)}
+    with _record_held(fleet.folder):
+        _record(fleet)
+
+
+@contextmanager
+def _record_held(folder: Path) -> Iterator[None]:
+    """Let no other process change the record meanwhile: several jobs may add models to one folder."""
+    with locked(made(folder) / LOCK, folder, wait=_SECONDS_FOR_A_RECORD, removed=True):
+        yield
+
+
+def _recorded(folder: Path) -> list[FleetModel]:
+    return fleet_models(folder) if (folder / FLEET).exists() else []
+
+
+def _record(fleet: FleetReport) -> None:
+    models = {model.location: model for model in (*_recorded(fleet.folder), *fleet.models)}
     plain = [{"name": model.name, "location": model.location, "error": model.error} for model in models.values()]
-    write_json(file, {"schema_version": FLEET_SCHEMA_VERSION, "models": plain})
+    write_json(fleet.folder / FLEET, {"schema_version": FLEET_SCHEMA_VERSION, "models": plain})
 
 
 def _models(content: Mapping[str, Any]) -> list[FleetModel]:

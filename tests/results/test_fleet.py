@@ -1,12 +1,14 @@
 import csv
 import io
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from spectra.diagnose.fleet import analyze_fleet
 from spectra.errors import InputError, ResultsError
-from spectra.results.fleet import begin_fleet, load_fleet
+from spectra.results.fleet import begin_fleet, load_fleet, write_fleet
 from spectra.results.store import load
 from tests.models import write_small
 
@@ -60,6 +62,22 @@ def test_models_that_are_begun_are_recorded_before_they_are_finished(tmp_path):
     assert str(waiting) == "x: not analysed yet"
     begin_fleet(tmp_path / "out", ["/b/x"], force=False)
     assert [model.name for model in load_fleet(tmp_path / "out").models] == ["x", "b-x"]
+
+
+def test_jobs_that_share_a_folder_lose_no_model_and_share_no_name(tmp_path):
+    locations = [f"/{number}/x" for number in range(8)]
+
+    def work(location):
+        fleet = begin_fleet(tmp_path / "out", [location], force=False)
+        write_fleet(fleet)
+        return fleet.models[0].name
+
+    with ThreadPoolExecutor(len(locations)) as jobs:
+        names = list(jobs.map(work, locations))
+    assert len(set(names)) == len(locations)
+    found = load_fleet(tmp_path / "out").models
+    assert {model.location: model.name for model in found} == dict(zip(locations, names, strict=True))
+    assert os.listdir(tmp_path / "out") == ["fleet.json"]
 
 
 def test_folders_of_others_are_left_alone(fleet, tmp_path):
