@@ -14,6 +14,9 @@ from spectra.results.report import Report
 from spectra.results.shards import SavedShard, numbers, saved_shards
 from spectra.results.store import SHARDS, Run, difference, load
 
+# Of the environment: what is a number of layers or tasks of a shard, and adds up; some shards may not have it.
+_COUNTS = ("layers_from_cache", "layers_computed", "repeated_tasks")
+
 
 def merge(
     folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -62,7 +65,8 @@ def merge(
 def _shards_in(folder: Path) -> list[SavedShard]:
     if found := saved_shards(folder):
         return found
-    raise ResultsError(f"'{folder}' holds no shards. Make them: spectra analyze MODEL --output DIR --shard 0/8, and so on.")
+    what = f"'{folder}' holds no shards" if folder.expanduser().exists() else f"there is no folder '{folder}'"
+    raise ResultsError(f"{what}. Make them: spectra analyze MODEL --output DIR --shard 0/8, and so on.")
 
 
 def _check_agreement(shards: Sequence[SavedShard], *, copies: bool) -> None:
@@ -129,13 +133,14 @@ def _joined(shards: Sequence[SavedShard]) -> Report:
 
 
 def _environment(environments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Tell of all machines: what they agree in, or what each said; when the first began, and sums of times and counts."""
+    """Tell of all machines: what they agree in, or what each said of it; when the first began, and sums of times and counts."""
     joined: dict[str, Any] = {}
-    for name, value in environments[0].items():
-        said = dict.fromkeys(str(environment.get(name)) for environment in environments)
-        joined[name] = value if len(said) == 1 else ", ".join(said)
+    for name in dict.fromkeys(name for environment in environments for name in environment):
+        values = [environment[name] for environment in environments if name in environment]
+        said = dict.fromkeys(map(str, values))
+        joined[name] = values[0] if len(said) == 1 else ", ".join(said)
     joined["started_at"] = min(environment["started_at"] for environment in environments)
     joined["seconds"] = round(sum(environment["seconds"] for environment in environments), 3)
-    counts = [name for name in ("layers_from_cache", "layers_computed") if name in joined]
+    counts = [name for name in _COUNTS if name in joined]
     joined |= {name: sum(environment.get(name, 0) for environment in environments) for name in counts}
     return joined | {"shards": len(environments)}

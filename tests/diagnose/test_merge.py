@@ -83,6 +83,17 @@ def test_shards_that_used_a_cache_add_up_what_they_found(tmp_path):
     assert (found + computed, computed) == (len(report.layers), len(list(tmp_path.glob("rows/*/*.safetensors"))))
 
 
+def test_what_only_some_shards_say_is_kept_and_counted(shards):
+    files = [shards / "shards" / f"{index}-of-3" / "report.json" for index in range(3)]
+    said = [{}, {"layers_from_cache": 1, "layers_computed": 2, "cache_trouble": "disk full"}, {"repeated_tasks": 4}]
+    for file, more in zip(files, said, strict=True):
+        content = json.loads(file.read_text())
+        content["environment"] |= more
+        file.write_text(json.dumps(content))
+    found = spectra.merge(shards).environment
+    assert {name: found[name] for more in said for name in more} == said[1] | said[2]
+
+
 def test_merging_twice_gives_the_same_and_the_same_command_of_one_run_is_done(shards):
     spectra.merge(shards)
     before = {name: (shards / name).read_bytes() for name in ("report.json", *FILES)}
@@ -116,6 +127,8 @@ def test_missing_and_unfinished_shards_are_named(shards, tmp_path):
     )
     assert os.listdir(shards) == ["shards"]
     with pytest.raises(ResultsError, match="holds no shards. Make them: spectra analyze MODEL --output DIR --shard 0/8"):
+        spectra.merge(tmp_path)
+    with pytest.raises(ResultsError, match="there is no folder '.*nowhere'. Make them: spectra analyze"):
         spectra.merge(tmp_path / "nowhere")
 
 
