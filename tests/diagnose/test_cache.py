@@ -20,6 +20,7 @@ from spectra.results.kept_rows import read_row
 from spectra.results.settings import AnalysisSettings, settings_of_rows
 from spectra.sources import open_source
 from tests.diagnose import cache_writer
+from tests.diagnose.cached_reports import content, counts
 from tests.models import heavy_tailed, small_weights, write_small
 
 KINDS = {
@@ -40,18 +41,8 @@ EVERYTHING = {
 }  # fmt: skip
 
 
-def counts(report):
-    return report.environment["layers_from_cache"], report.environment["layers_computed"]
-
-
 def entries(folder):
     return sorted(folder.rglob("*.safetensors"))
-
-
-def content(report):
-    """Everything but how the report was made; spectra by their bytes."""
-    spectra_of = {name: values.tobytes() for name, values in report.spectra.items()}
-    return {**report.to_dict(), "environment": None}, spectra_of
 
 
 # Equal answers
