@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from spectra.printable import printable
+
 _EXAMPLES = """\b
 Examples:
   spectra collect zoo -o zoo.parquet
@@ -38,7 +40,7 @@ def collect(folders: tuple[Path, ...], *, output: Path, summary: bool, force: bo
 
     def leave_out(folder: Path, error: Exception) -> None:
         left_out.append(folder)
-        print(f"spectra: left out: {error}", file=sys.stderr)
+        print(printable(f"spectra: left out: {error}"), file=sys.stderr)
 
     frame = run(folders, summary=summary, left_out=leave_out)
     write_table(frame, output, force=force)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra.cli.cache_words import from_cache
+from spectra.cli.console import console, print_table
 from spectra.cli.progress import kept_work, stdout_for_answers
 from spectra.errors import InputError
+from spectra.printable import printable
 from spectra.results.words import counted
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def analyze_several(models: tuple[str, ...], output: Path | None, answer: FleetA
                 write_page(output / model.name)
     for model in fleet.models:
         if model.error:
-            print(f"spectra: '{model.location}' was not analysed: {model.error}", file=sys.stderr)
+            print(printable(f"spectra: '{model.location}' was not analysed: {model.error}"), file=sys.stderr)
     if options.get("cache") is not None and not answer.quiet:
         from spectra.results.store import load
 
@@ -91,9 +93,8 @@ def _print(fleet: FleetReport, answer: FleetAnswer) -> None:
 
         print(json.dumps(fleet.to_dict(), indent=1, allow_nan=False))
     elif answer.as_csv:
-        print(fleet.to_csv(), end="")
+        print_table(fleet.to_csv())
     else:
-        from spectra.cli.console import console
         from spectra.report.fleet_table import fleet_table
 
         out = console(no_color=answer.no_color)

@@ -57,6 +57,13 @@ def test_a_model_that_cannot_be_opened_is_told_at_the_end_with_exit_code_1(run, 
     )
 
 
+def test_a_terminal_obeys_no_name_of_a_model_that_cannot_be_opened(run, two, tmp_path):
+    code, out, err = run(two[0], f"{tmp_path}/gone\x1b[2J", "-o", tmp_path / "out", "--quiet")
+    assert code == 1
+    assert "\x1b" not in out + err
+    assert "gone␛[2J" in err
+
+
 def test_pages_are_written_for_each_model(run, two, tmp_path):
     assert run(*two, "-o", tmp_path / "out", "--report", "--quiet")[0] == 0
     assert [(tmp_path / "out" / name / "report.html").is_file() for name in ("first-tiny", "second-tiny")] == [True, True]
