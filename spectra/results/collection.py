@@ -87,6 +87,37 @@ def collect(
         MissingPackageError: pandas is not installed.
     """
     table = TypedColumns(_types(summary=summary))
+    _for_each(folders, lambda folder, report: _add(table, folder, report, summary=summary), left_out or _warn)
+    return table.to_pandas()
+
+
+def collect_summaries(
+    folders: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    left_out: Callable[[Path, ResultsError], None],
+) -> list[tuple[CollectedRun, Summary]]:
+    """Read the summaries of many analyses.
+
+    Args:
+        folders: As :func:`collect` takes them.
+        left_out: Likewise.
+
+    Returns:
+        Of each which analysis it is, and its summary.
+
+    Raises:
+        ResultsError: No folder holds a finished result.
+    """
+    found: list[tuple[CollectedRun, Summary]] = []
+    _for_each(folders, lambda folder, report: found.append((_run_of(folder, report), report.summary)), left_out)
+    return found
+
+
+def _for_each(
+    folders: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    take: Callable[[Path, Report], None],
+    left_out: Callable[[Path, ResultsError], None],
+) -> None:
     found = result_folders([folders] if isinstance(folders, str | os.PathLike) else folders)
     if not found:
         raise ResultsError("collect: expected at least one result folder. Make one: spectra analyze MODEL --output DIR")
@@ -95,15 +126,16 @@ def collect(
         try:
             if reason:
                 raise ResultsError(f"'{folder}' has no result: {reason}")
-            _add(table, folder, summary=summary)
+            if (folder / SHARD).is_file():
+                raise ResultsError(f"'{folder}' is a shard, and no whole result. Merge it with the others: spectra merge DIR")
+            take(folder, load(folder))
         except ResultsError as error:
             num_left_out += 1
-            (left_out or _warn)(folder, error)
+            left_out(folder, error)
     if num_left_out == len(found):
         raise ResultsError(
             f"no finished result in {counted(len(found), 'folder')}. Make one: spectra analyze MODEL --output DIR"
         )
-    return table.to_pandas()
 
 
 def result_folders(paths: Iterable[str | os.PathLike[str]]) -> dict[Path, str]:
@@ -138,13 +170,10 @@ def _results_in(path: Path) -> dict[Path, str]:
 
 
 def _warn(folder: Path, error: ResultsError) -> None:
-    warnings.warn(f"left out: {error}", SpectraWarning, stacklevel=3)
+    warnings.warn(f"left out: {error}", SpectraWarning, stacklevel=4)
 
 
-def _add(table: TypedColumns, folder: Path, *, summary: bool) -> None:
-    if (folder / SHARD).is_file():
-        raise ResultsError(f"'{folder}' is a shard, and no whole result. Merge it with the others: spectra merge DIR")
-    report = load(folder)
+def _add(table: TypedColumns, folder: Path, report: Report, *, summary: bool) -> None:
     rows = [_summary_of(report)] if summary else [vars(layer) for layer in report.layers]
     names = list(rows[0]) if summary else report.columns
     columns = {name: [value] * len(rows) for name, value in dataclasses.asdict(_run_of(folder, report)).items()}

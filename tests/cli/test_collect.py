@@ -20,6 +20,22 @@ def test_a_zoo_becomes_a_table(zoo, tmp_path, run):
     assert list(pd.read_parquet(file)["num_layers"]) == [6, 6]
 
 
+def test_without_a_file_a_line_for_each_model_is_printed(zoo, run):
+    spectra.analyze(small_weights(), xmin="median").save(zoo / "third")
+    (zoo / "fourth").mkdir()
+    (zoo / "fourth" / "report.json").write_text("{")
+    code, out, err = run(zoo)
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 1
+    assert [line[:2] for line in lines] == [["model", "layers"], ["first", "6"], ["second", "6"], ["third", "6"]]
+    assert lines[1][2] == f"{spectra.load(zoo / 'first').summary.metrics['alpha'].mean:.3f}"
+    told, settings, hint = err.splitlines()
+    assert told.startswith("spectra: left out: ")
+    assert settings.startswith("The models were analysed with different settings")
+    assert hint == "All columns of all layers: -o layers.parquet or -o layers.csv"
+    assert run(zoo, "--quiet") == (1, out, f"{told}\n")
+
+
 def test_a_damaged_member_is_named_and_left_out(zoo, tmp_path, run):
     (zoo / "second" / "report.json").write_text("{")
     code, out, err = run(zoo, "-o", tmp_path / "table.csv")
@@ -41,7 +57,6 @@ def test_what_cannot_be_written_is_refused_before_anything_is_read(zoo, tmp_path
     assert "has no suffix of a table" in refused(zoo, "-o", tmp_path / "table.txt")
     (tmp_path / "table.csv").touch()
     assert "exists" in refused(zoo, "-o", tmp_path / "table.csv")
-    assert "Missing option '--output' / '-o'" in refused(zoo)
 
 
 def test_nothing_at_all_is_an_error(tmp_path, run):
