@@ -72,9 +72,9 @@ def demo_folder() -> Path:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """One browser for a module; each test opens its own page with ``tests.browser.opened``."""
+    """One browser for all modules; each test opens its own page with ``tests.browser.opened``."""
     from tests.browser import launched
 
     with launched() as started:

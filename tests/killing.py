@@ -24,6 +24,7 @@ import pytest
 import safetensors.numpy  # noqa: F401
 
 import spectra.sources.safetensors_file  # noqa: F401
+from tests import forked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
@@ -87,9 +88,7 @@ def content_of(folder: Path) -> dict[str, Any]:
 
 
 def _started(work: Callable[..., Any], arguments: tuple[Any, ...]) -> multiprocessing.process.BaseProcess:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.killing"])
-    child = context.Process(target=work, args=arguments)
+    child = forked.server().Process(target=work, args=arguments)
     child.start()
     return child
 

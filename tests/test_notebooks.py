@@ -1,11 +1,8 @@
 """The notebooks run from top to bottom, as they stand but for the sizes in their cell of parameters."""
 
-import os
 import re
 import runpy
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import jupytext
@@ -14,6 +11,7 @@ import pytest
 from spectra import load_dropout_plan
 from spectra.results.run_record import load_run
 from spectra.results.store import load
+from tests.forked import run_script
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
@@ -41,8 +39,7 @@ def executed(name, folder, **values):
     """Run a notebook in a process of its own, in an empty folder, and return what it prints."""
     script = folder / name
     script.write_text(with_parameters(text_of(name), **values), encoding="utf-8")
-    environment = {**os.environ, "MPLBACKEND": "Agg"}
-    done = subprocess.run([sys.executable, script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = run_script(script)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     return done.stdout
@@ -90,7 +87,7 @@ def test_low_data_fine_tuning_runs_both_settings_and_shows_what_diagnostics_did(
     assert re.findall(r"^bert\.encoder\.layer\.(\d): learning rate times ", printed, re.MULTILINE) == list("012345")
     assert "Drop probabilities at 19 sites of 'all-MiniLM-L6-v2' (guided, rule rank): mean 0.0500" in printed
     assert len(re.findall(r"^(?:before|after): median alpha \d\.\d+ at step \d$", printed, re.MULTILINE)) == 2
-    assert "summary.md" in printed.splitlines()[-2].split()
+    assert "summary.md" in printed.splitlines()[-3].split()
     assert "tempbalance-trajectory.png" in pictures(runs / "driven-3" / "figures")
     assert not (runs / "plain-3" / "tempbalance.jsonl").exists()
 

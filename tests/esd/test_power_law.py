@@ -53,10 +53,9 @@ def test_fit_equals_powerlaw_1_5(case):
     assert fit.ks_distance == pytest.approx(case["D"], abs=1e-12)
 
 
-# H3: powerlaw 2.x, live, with its range of alpha opened; it never tries the two largest values as xmin.
-@pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=pytest.mark.slow if c["size"] > 500 else (), id=named(c)) for c in CASES]
-)
+# H3: powerlaw 2.x, live, with its range of alpha opened; it never tries the two largest values as xmin. Its time grows with
+# the square of the size: larger samples are those of powerlaw 1.5, above.
+@pytest.mark.parametrize("case", [case for case in CASES if case["size"] <= 2000], ids=named)
 def test_fit_equals_powerlaw_2_with_its_range_opened(case):
     import powerlaw
 

@@ -1,13 +1,11 @@
 """Two processes, each with its own batches, give the Fisher of all batches; when one stops, both do."""
 
-import gc
-from datetime import timedelta
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -16,8 +14,9 @@ from spectra import InputError
 from spectra.fisher.distributed import is_distributed, rank
 from spectra.fisher.estimate import fisher
 from tests.fisher.uses import Custom
+from tests.forked import in_group
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo")]
+pytestmark = pytest.mark.slow
 
 PROCESSES = 2
 
@@ -57,10 +56,6 @@ def refused(call):
 
 def process(number, folder):
     """What each process does; what it finds goes to a file."""
-    gc.freeze()  # each estimate collects twice, and libraries are no garbage
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=number, world_size=PROCESSES, timeout=timedelta(seconds=60)
-    )
     batches, found = data(), {"is_distributed": is_distributed(), "rank": rank()}
     parallel = DistributedDataParallel(classifier(), find_unused_parameters=True)
     for name, shares in SHARES.items():
@@ -95,14 +90,13 @@ def process(number, folder):
     mesh = init_device_mesh("cpu", (PROCESSES,))
     model.weight = nn.Parameter(distribute_tensor(model.weight.detach(), mesh, [Shard(0)]))
     found["sharded"] = refused(lambda: fisher(model, half))
-    torch.save(found, f"{folder}/{number}.pt")
-    distributed.destroy_process_group()
+    torch.save(found, folder / f"{number}.pt")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    multiprocessing.spawn(process, (str(folder),), nprocs=PROCESSES)
+    in_group(process, folder, folder=folder, size=PROCESSES)
     return folder
 
 

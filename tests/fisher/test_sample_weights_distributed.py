@@ -1,17 +1,16 @@
 """Weights in two processes: the Fisher of all weighted samples, and none if only one process has weights."""
 
-from datetime import timedelta
-
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from spectra.errors import InputError
 from spectra.fisher.estimate import fisher
+from tests.forked import in_group
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo")]
+pytestmark = pytest.mark.slow
 
 
 def classifier():
@@ -28,9 +27,6 @@ def batches():
 
 
 def process(number, folder):
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=number, world_size=2, timeout=timedelta(seconds=60)
-    )
     parallel, mine = DistributedDataParallel(classifier()), batches()[number]
     found = fisher(parallel, [mine])
     if number:
@@ -40,12 +36,11 @@ def process(number, folder):
         refusal = "no error"
     except InputError as error:
         refusal = str(error)
-    torch.save((dict(found.values), found.info.notes, found.info.data, refusal), f"{folder}/{number}.pt")
-    distributed.destroy_process_group()
+    torch.save((dict(found.values), found.info.notes, found.info.data, refusal), folder / f"{number}.pt")
 
 
 def test_processes_add_up_weighted_samples_and_refuse_weights_of_some(tmp_path):
-    multiprocessing.spawn(process, (str(tmp_path),), nprocs=2)
+    in_group(process, tmp_path, folder=tmp_path)
     expected = fisher(classifier(), batches()).values
     for number in range(2):
         values, notes, fingerprint, refusal = torch.load(tmp_path / f"{number}.pt", weights_only=False)

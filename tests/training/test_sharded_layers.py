@@ -2,14 +2,13 @@
 
 import copy
 import math
-from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import distributed, multiprocessing, nn
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
@@ -20,6 +19,7 @@ from spectra.errors import InputError
 from spectra.training.layer_meter import LayerMeter
 from spectra.training.sharded_layers import owners
 from tests.adapters import adapted
+from tests.forked import in_group
 from tests.models import bert
 from tests.training.metered import SUMMED, Net, analyzed, table, train
 
@@ -96,10 +96,6 @@ def refused(call):
 
 def process(number, folder):
     """What each process does; what it finds goes to a file."""
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=number, world_size=PROCESSES, timeout=timedelta(seconds=60)
-    )
     found = {}
     for way, wrap in WAYS.items():
         for name, options in SETTINGS.items():
@@ -134,16 +130,13 @@ def process(number, folder):
         fully_shard(expert["w1"])
     found["pooled experts"] = refused(lambda: LayerMeter(experts, resolve_settings("default", moe="pool")))
     found["experts"] = table(LayerMeter(experts, merged).measure())
-    torch.save(found, f"{folder}/{number}.pt")
-    distributed.destroy_process_group()
+    torch.save(found, folder / f"{number}.pt")
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    if not distributed.is_gloo_available():
-        pytest.skip("this torch has no gloo")
     folder = tmp_path_factory.mktemp("processes")
-    multiprocessing.spawn(process, (str(folder),), nprocs=PROCESSES)
+    in_group(process, folder, folder=folder, size=PROCESSES)
     return [torch.load(folder / f"{number}.pt", weights_only=False) for number in range(PROCESSES)]
 
 

@@ -1,16 +1,15 @@
 """TempBalance on two processes: the multipliers of one process, on all of them, for replicas and for shards."""
 
 import warnings
-from datetime import timedelta
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from spectra.errors import InputError
 from spectra.training import TempBalance
+from tests.forked import in_group
 from tests.training.balanced_net import Net, train
 
 OPTIONS = {"policy": "emnlp2024-glue", "interval": 2, "parts": 2}
@@ -50,21 +49,16 @@ def failing_run(rank):
 
 
 def process(rank, folder):
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=120)
-    )
     found = {name: balanced_run(wrap) for name, wrap in (("DDP", DistributedDataParallel), ("FSDP2", sharded))}
     with pytest.raises(InputError, match="asynchronous: several processes must measure together"):
         TempBalance(net := Net(), torch.optim.SGD(net.parameters(), lr=0.1), asynchronous=True)
     found["failed"] = failing_run(rank)
     torch.save(found, folder / f"{rank}.pt")
-    distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_have_the_multipliers_of_one(tmp_path):
-    multiprocessing.spawn(process, (tmp_path,), nprocs=2)
+    in_group(process, tmp_path, folder=tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert first == second
     assert [len(set(scales.values())) for scales in first.pop("failed")] == [1, 3]

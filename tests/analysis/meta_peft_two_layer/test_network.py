@@ -100,11 +100,11 @@ def test_a_trace_has_the_start_and_the_end():
     assert trace.epochs == (0, 3, 6, 7)
 
 
-@pytest.mark.slow
-def test_adapters_in_retraining_fit_three_tasks_that_one_network_cannot():
-    problem = draw(range(5), tasks=3, width=10, rank=1, largest_rank=1, retraining=1000, few=1)
+def test_adapters_in_retraining_fit_three_tasks_that_one_network_cannot(monkeypatch):
+    monkeypatch.setattr("analysis.meta_peft_two_layer.network.LEARNING_RATE", 1e-2)  # ten times that: a tenth of the epochs
+    problem = draw(range(3), tasks=3, width=6, rank=1, largest_rank=1, retraining=100, few=1)
     losses = {
-        arm: retrain(problem.start, problem.retraining, down, epochs=20_000, every=20_000)[1].values[-1].mean()
+        arm: retrain(problem.start, problem.retraining, down, epochs=1500, every=1500)[1].values[-1].mean()
         for arm, down in (("LoRA-ML", problem.retraining_down), ("SR", None))
     }
-    assert losses["SR"] > 10.0 * losses["LoRA-ML"]
+    assert losses["SR"] > 10.0 * losses["LoRA-ML"]  # 14 times was measured

@@ -1,16 +1,15 @@
 """What two processes recorded is the same on both, in the order of ranks."""
 
-from datetime import timedelta
-
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import nn
 from torch.distributed.fsdp import fully_shard
 
 from spectra.errors import InputError
 from spectra.training.dcs.gathering import check_equal, gather_records
 from spectra.training.dcs.teacher_logits import teacher_fingerprint
+from tests.forked import in_group
 
 DTYPES = (np.int64, np.float64, np.int64, np.float32, np.int32)
 
@@ -27,9 +26,6 @@ SIZES = ((4, 3), (2, 0), (0, 5), (0, 0))
 
 
 def process(rank, folder):
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=120)
-    )
     for number, sizes in enumerate(SIZES):
         found = gather_records(*records(rank, sizes[rank]), device="cpu")
         np.savez(folder / f"{rank}-{number}.npz", *found)
@@ -39,13 +35,11 @@ def process(rank, folder):
     with pytest.raises(InputError, match="the teacher is sharded over processes .*Take its fingerprint before"):
         teacher_fingerprint(fully_shard(nn.Linear(4, 4)), "data", None)
     assert teacher_fingerprint(nn.Linear(4, 4), "data", None)["data"] == "data"
-    distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo")
 def test_two_processes_have_the_records_of_both(tmp_path):
-    multiprocessing.spawn(process, (tmp_path,), nprocs=2)
+    in_group(process, tmp_path, folder=tmp_path)
     for number, sizes in enumerate(SIZES):
         first, second = (np.load(tmp_path / f"{rank}-{number}.npz") for rank in range(2))
         for name, *expected in zip(first.files, *(records(rank, size) for rank, size in enumerate(sizes)), strict=True):

@@ -2,22 +2,19 @@
 
 import os
 import sys
-from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 
 from spectra.errors import InputError
 from spectra.training.dcs.answers import CACHE_FILE
 from spectra.training.dcs.sample_pass import every_sample
 from tests.dcs_runs import arguments, bert, gpt2, parameters, samples, sentences, trainer
+from tests.forked import found_by_group
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo"),
-]
+pytestmark = pytest.mark.slow
 ASKED_BY_PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -64,24 +61,6 @@ def finished(run, **options):
     return results(run)
 
 
-def process(rank, work, folder):
-    torch.set_num_threads(1)
-    os.environ.update(RANK=f"{rank}", LOCAL_RANK=f"{rank}", WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", OMP_NUM_THREADS="1")
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=300)
-    )
-    torch.save(work(folder / "two"), folder / f"{rank}.pt")
-    distributed.destroy_process_group()
-
-
-def in_two_processes(work, folder):
-    """Return what each process has found."""
-    # Imports take longer than all else: the server of forks has them once, for all tests here.
-    multiprocessing.set_forkserver_preload(["peft", "transformers.models.bert.modeling_bert", "spectra.training.dcs.trainer"])
-    multiprocessing.start_processes(process, (work, folder), nprocs=2, start_method="forkserver")
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
-
-
 def assert_same(found, expected):
     """Compare runs of two processes, as each of the two has it, with one: gradients are added up in another order."""
     first, second = found
@@ -107,7 +86,7 @@ def replicas(folder):
 
 
 def test_two_processes_come_to_the_weights_and_the_student_of_one(tmp_path):
-    assert_same(in_two_processes(replicas, tmp_path), replicas(tmp_path / "one"))
+    assert_same(found_by_group(replicas, tmp_path), replicas(tmp_path / "one"))
 
 
 def plain(folder):
@@ -140,14 +119,14 @@ def plain_and_resumed(folder):
 
 
 def test_a_run_that_stops_in_the_middle_of_an_epoch_goes_on_exactly(tmp_path):
-    for found in in_two_processes(plain_and_resumed, tmp_path):
+    for found in found_by_group(plain_and_resumed, tmp_path):
         for source in ("eval_pass", "train_forward"):
             assert len(found[source]["losses"]) == 10  # the checkpoint is in the second of two epochs
             assert all(torch.equal(found[source][key], again) for key, again in found[f"{source}, again"].items())
 
 
 def test_processes_write_the_teachers_answers_once_and_agree_on_what_they_have(tmp_path):
-    first, second = in_two_processes(written, tmp_path)
+    first, second = found_by_group(written, tmp_path)
     assert first == {"one folder": [1, 0], "folders of their own": [1, 1]}
     assert second == {"one folder": [0, 0], "folders of their own": [1, 1]}
 
@@ -220,7 +199,7 @@ def adapters(folder, **options):
 
 @ASKED_BY_PEFT
 def test_adapters_of_replicas_learn_what_they_learn_in_one_process(tmp_path):
-    assert_same(in_two_processes(adapters, tmp_path), adapters(tmp_path / "one"))
+    assert_same(found_by_group(adapters, tmp_path), adapters(tmp_path / "one"))
 
 
 def shards(folder):
@@ -242,7 +221,7 @@ def shards(folder):
 
 @ASKED_BY_PEFT
 def test_shards_learn_what_one_process_learns(tmp_path):
-    assert_same(in_two_processes(shards, tmp_path), shards(tmp_path / "one"))
+    assert_same(found_by_group(shards, tmp_path), shards(tmp_path / "one"))
 
 
 def test_every_sample_is_looked_at_whatever_the_loaders_of_training_do(tmp_path):

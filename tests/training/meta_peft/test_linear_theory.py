@@ -86,14 +86,12 @@ def test_alternating_steps_are_those_of_the_reference(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_three_tasks_recover_the_base(tmp_path, seed):
+def test_three_tasks_recover_the_base(tmp_path):
     run, problem, _ = made(
         tmp_path,
-        seed,
         config={"tasks_per_step": NUM_TASKS},
-        learning_rate=0.02,
-        max_steps=2500,
+        learning_rate=0.05,
+        max_steps=600,
         lr_scheduler_type="cosine",
         weight_decay=0.0,
     )
@@ -107,8 +105,8 @@ def test_without_adapters_the_base_is_left_with_what_tasks_add(tmp_path):
     run, problem, _ = made(
         tmp_path,
         config={"method": "standard", "tasks_per_step": NUM_TASKS},
-        learning_rate=0.02,
-        max_steps=800,
+        learning_rate=0.05,
+        max_steps=200,
         lr_scheduler_type="cosine",
     )
 

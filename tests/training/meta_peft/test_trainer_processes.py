@@ -1,19 +1,14 @@
 """Meta-PEFT in two processes: the base and the adapters of one, and no process that waits for ever."""
 
-import os
-from datetime import timedelta
-
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 
 from tests.dcs_runs import bert
+from tests.forked import found_by_group
 from tests.meta_peft_runs import ia3, lora, state_of, tasks, trainer
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo"),
-]
+pytestmark = pytest.mark.slow
 
 WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 # Adam's eps keeps gradients that are zero but for rounding small.
@@ -28,25 +23,6 @@ RUNS = {
     "last layer": ("last_layer_ml", lora),
     "reptile": ({"method": "reptile", "inner_steps": 2}, lora),
 }
-
-
-def process(rank, work, folder):
-    torch.set_num_threads(1)
-    os.environ.update(RANK=f"{rank}", LOCAL_RANK=f"{rank}", WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", OMP_NUM_THREADS="1")
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=120)
-    )
-    torch.save(work(folder / "two"), folder / f"{rank}.pt")
-    distributed.destroy_process_group()
-
-
-def in_two_processes(work, folder):
-    """Return what each process has found."""
-    multiprocessing.set_forkserver_preload(
-        ["peft", "transformers.models.bert.modeling_bert", "spectra.training.meta_peft.trainer"]
-    )
-    multiprocessing.start_processes(process, (work, folder), nprocs=2, start_method="forkserver")
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 def made(folder, config, peft_config, **options):
@@ -72,7 +48,7 @@ def all_runs(folder):
 
 
 def test_two_processes_come_to_the_base_and_the_adapters_of_one(tmp_path):
-    first, second = in_two_processes(all_runs, tmp_path)
+    first, second = found_by_group(all_runs, tmp_path)
     alone = all_runs(tmp_path / "one")
 
     for name in RUNS:
@@ -89,7 +65,7 @@ def sequences(folder):
 
 
 def test_processes_draw_the_same_tasks(tmp_path):
-    first, second = in_two_processes(sequences, tmp_path)
+    first, second = found_by_group(sequences, tmp_path)
 
     assert first == second == sequences(tmp_path / "one")
 
@@ -107,5 +83,5 @@ def resumed(folder):
 
 
 def test_a_resumed_run_in_two_processes_equals_an_uninterrupted_one(tmp_path):
-    for found in in_two_processes(resumed, tmp_path):
+    for found in found_by_group(resumed, tmp_path):
         assert all(torch.equal(tensor, found["again"][name]) for name, tensor in found["whole"].items())

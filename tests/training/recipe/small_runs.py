@@ -1,6 +1,6 @@
 """Runs of a small recipe, whole or ended in the middle: in processes that are forked from one that has imported all it needs.
 
-:func:`main` is a program of its own; so is :func:`main_in_processes`, started by a launcher.
+:func:`main` is a program of its own; :func:`in_process` is the work of one of several processes.
 """
 
 import json
@@ -174,6 +174,7 @@ def main(folder, *places):
     """Run the recipe once for each place, and print how its processes ended."""
     recipe = prepare(Path(folder))
     import spectra.training.recipe.run.session  # noqa: F401 - once for all
+    import tests.frozen  # noqa: F401
 
     codes = {"nowhere": [forked(lambda: run(recipe, [f"output={folder}/nowhere"]))]}
     for place in places:
@@ -181,7 +182,7 @@ def main(folder, *places):
     print(json.dumps(codes))
 
 
-def main_in_processes(recipe, *places):
+def in_process(_rank, recipe, *places):
     """Run a recipe in one of several processes, which may die at a place."""
     for place in places:
         place_death(place)

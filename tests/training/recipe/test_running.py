@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.multiprocessing import ProcessExitedException
 
 from spectra.errors import InputError
 from spectra.results.run_record import load_run
@@ -16,20 +17,16 @@ from spectra.training.recipe.reading import parse_recipe, read_recipe
 from spectra.training.recipe.run import session
 from spectra.training.recipe.run.stopping import Stopping
 from spectra.training.recipe.running import run_recipe
+from tests.forked import launched
 from tests.pretrained import VOCABULARY, WORDS, decoder_tokenizer, save_gpt2
-from tests.training.recipe.small_runs import at_call, drawn, outcome, prepare, run
+from tests.training.recipe.small_runs import at_call, drawn, in_process, outcome, prepare, run
 
-PROGRAM = """
+PROGRAM = f"""
 import sys
-sys.path.insert(0, {root!r})
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
 from tests.training.recipe import small_runs
-small_runs.{what}(*sys.argv[1:])
+small_runs.main(*sys.argv[1:])
 """
-
-
-def program(what):
-    return PROGRAM.format(root=str(Path(__file__).parents[3]), what=what)
-
 
 # Where a run of ten steps, with checkpoints after 3, 6, 9 and 10, is killed.
 KILLED = ["begun", "assembled", "step 5", "optimizer 3", "state 2", "rotation", "trained", "written", "results", "figures"]
@@ -44,7 +41,7 @@ def ended(tmp_path_factory):
     """The recipe run once without and once with each end; a process imports everything once, and forks."""
     folder = tmp_path_factory.mktemp("ended")
     done = subprocess.run(
-        [sys.executable, "-c", program("main"), str(folder), *KILLED, *INTERRUPTED, *FULL],
+        [sys.executable, "-c", PROGRAM, str(folder), *KILLED, *INTERRUPTED, *FULL],
         capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     return folder, json.loads(done.stdout.splitlines()[-1]), done.stderr
@@ -71,15 +68,11 @@ class TestEnding:
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch has no gloo")
 def test_two_processes_that_are_killed_go_on_together(tmp_path):
-    (tmp_path / "program.py").write_text(program("main_in_processes"))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "program.py"]
     recipes = [prepare(tmp_path / name) for name in ("whole", "killed")]
-    options = {"capture_output": True, "text": True, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
-    ended = [
-        subprocess.run([*launch, recipe, *place], **options)
-        for recipe, place in [(recipes[0], ()), (recipes[1], ("step 5",)), (recipes[1], ())]
-    ]
-    assert [one.returncode == 0 for one in ended] == [True, False, True], [one.stderr[-2000:] for one in ended]
+    launched(in_process, recipes[0])
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        launched(in_process, recipes[1], "step 5")
+    launched(in_process, recipes[1])
     whole, killed = (outcome(recipe.parent / "run") for recipe in recipes)
     assert whole["weights"] == killed["weights"]
     assert [line["step"] for line in whole["log"]] == [line["step"] for line in killed["log"]]
