@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,6 @@ from spectra.errors import InputError
 
 if TYPE_CHECKING:
     from spectra.results.report import Report
-    from spectra.results.settings import SettingsChanges
 
 
 _EXAMPLES = """\b
@@ -97,15 +96,14 @@ def analyze(
     if with_page:
         _check_page(output, shard, dry_run=dry_run)
     num_workers = number_of_workers(workers)
+    options: dict[str, Any] = {"base": base, "profile": profile, "device": device, "workers": num_workers, "force": force}
+    options |= {"max_memory": max_memory, "engine": engine, "address": address, "cache": cache, **settings}
     if len(models) > 1 and not dry_run:
         if shard is not None:
             raise InputError(f"--shard divides one model, and there are {len(models)}. Give each machine some of the models.")
         from spectra.cli.fleet import FleetAnswer, analyze_several
 
-        answer = FleetAnswer(as_json, as_csv, with_page, quiet, no_color)
-        where: dict[str, Any] = {"device": device, "workers": num_workers, "max_memory": max_memory}
-        where |= {"engine": engine, "address": address, "cache": cache}
-        return analyze_several(models, output, answer, base=base, profile=profile, force=force, **where, **settings)
+        return analyze_several(models, output, FleetAnswer(as_json, as_csv, with_page, quiet, no_color), **options)
     model = _only(models)
     if shard is not None:
         from spectra.diagnose.shard_of_process import resolve_shard
@@ -122,22 +120,7 @@ def analyze(
 
     hidden = quiet or not sys.stderr.isatty()
     with stdout_for_answers(engine), kept_work("layers", output, force=force, hidden=hidden) as progress:
-        report = run(
-            model,
-            base=base,
-            profile=profile,
-            device=device,
-            workers=num_workers,
-            max_memory=max_memory,
-            engine=engine,
-            address=address,
-            output=output,
-            shard=shard,
-            force=force,
-            cache=cache,
-            progress=progress,
-            **cast("SettingsChanges", settings),
-        )
+        report = run(model, output=output, shard=shard, progress=progress, **options)
     if cache is not None and not quiet:
         print(from_cache([report.environment], cache), file=sys.stderr, end="")
     _print(report, as_json=as_json, as_csv=as_csv, rows=rows, no_color=no_color)
