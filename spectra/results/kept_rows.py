@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from spectra.errors import ResultsError
 from spectra.results.records import LayerDiagnostics, layer_from_dict
-from spectra.results.writing import made, names_in, write_whole
+from spectra.results.writing import CACHE_TAG, made, names_in, write_whole
 
 KeptRow = tuple[LayerDiagnostics, NDArray[np.float64]]
 
-# The mark of a cache, which tools for backups leave out: https://bford.info/cachedir/ gives the first line.
-_TAG = "CACHEDIR.TAG"
+# The first line is the same in every cache.
 _TAG_TEXT = b"""Signature: 8a477f597d28d172789f06886806bc55
 # Rows of analyses by Spectra. This folder may be deleted at any time.
 """
@@ -41,12 +40,12 @@ def open_rows(folder: str | os.PathLike[str]) -> Path:
         ResultsError: It holds something else, or cannot be made.
     """
     path = Path(folder).expanduser()
-    others = names_in(path) - {_TAG}
-    if (path / _TAG).is_file():  # asked for after the names: another process may be making the folder
+    others = names_in(path) - {CACHE_TAG}
+    if (path / CACHE_TAG).is_file():  # asked for after the names: another process may be making the folder
         return path
     if others:
         raise ResultsError(f"'{path}' is no cache: it holds other files ('{min(others)}'). Choose a new or an empty folder.")
-    write_whole(made(path) / _TAG, _TAG_TEXT)
+    write_whole(made(path) / CACHE_TAG, _TAG_TEXT)
     return path
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RESULT_FILES = REPORT, LAYERS, SPECTRA = "report.json", "layers.csv", "spectra.safetensors"
 LOCK = ".lock"  # who writes to a folder of results; see run_locks.py
+CACHE_TAG = "CACHEDIR.TAG"  # the mark of a cache, which tools for backups leave out: https://bford.info/cachedir/
 # What a folder says that is no longer there, or whose disk, or server.
 _GONE = {errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN}
 
@@ -95,7 +96,7 @@ def names_in(folder: Path) -> set[str]:
         folder: New or existing.
 
     Returns:
-        Names; none for a new one. A lock and half-written files are left out: they are nobody's work.
+        Names; none for a new one. A lock, half-written files and folders that are caches are left out: they are nobody's work.
 
     Raises:
         ResultsError: It is a file, or cannot be read.
@@ -105,9 +106,13 @@ def names_in(folder: Path) -> set[str]:
     if not folder.is_dir():
         raise ResultsError(f"'{folder}' is a file. Choose a folder for the results.")
     try:
-        return {entry.name for entry in folder.iterdir() if entry.name != LOCK and not is_temporary(entry.name)}
+        return {entry.name for entry in folder.iterdir() if not _is_nobodys(entry)}
     except OSError as error:
         raise ResultsError(f"cannot read '{folder}': {error.strerror or error}. Choose another folder.") from error
+
+
+def _is_nobodys(entry: Path) -> bool:
+    return entry.name == LOCK or is_temporary(entry.name) or (entry / CACHE_TAG).is_file()
 
 
 def holds_others(folder: Path, names: set[str]) -> ResultsError:

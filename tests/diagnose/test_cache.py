@@ -16,6 +16,7 @@ from spectra.diagnose.layer import diagnose_layers
 from spectra.diagnose.plan import plan_analysis
 from spectra.diagnose.profiles import resolve_settings
 from spectra.errors import SpectraWarning
+from spectra.results.collection import result_folders
 from spectra.results.kept_rows import read_row
 from spectra.results.settings import AnalysisSettings, settings_of_rows
 from spectra.sources import open_source
@@ -391,6 +392,16 @@ def test_a_result_folder_and_a_cache_work_together(tmp_path):
 
 
 # Several processes
+
+
+def test_a_cache_may_lie_in_the_result_folder(tmp_path):
+    model, out = write_small(tmp_path / "a.safetensors"), tmp_path / "out"
+    for _ in range(2):
+        report = spectra.analyze(model, output=out, cache=out / "rows")
+    assert counts(report) == (0, 6)
+    fleet = spectra.analyze_fleet([model], output=tmp_path / "fleet", cache=tmp_path / "fleet" / "rows")
+    assert counts(fleet.report("a")) == (0, 6)
+    assert [run.name for run in result_folders([tmp_path / "fleet"])] == ["a"]
 
 
 def test_eight_processes_fill_one_folder_at_once_and_agree(tmp_path):
