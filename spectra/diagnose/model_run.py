@@ -34,7 +34,7 @@ class ModelRun:
         output: Result folder; ``None``: the report is returned only.
         shard: Which part of the model; needs ``output``. ``None``: all of it.
         force: Write into the folder whatever it holds.
-        budget: Bytes that layers in flight may take together. Default: not looked at.
+        budget: Bytes that layers in flight may take together; nothing to a finished result. Default: not looked at.
 
     Attributes:
         model: As given.
@@ -68,17 +68,22 @@ class ModelRun:
         self._is_finished = False
         self.begin()
         source = open_source(model, base=base, lora=settings.lora)
-        self.plan = plan_analysis(source, settings)
-        if budget is not None:
-            check_that_all_fit((part_of(self.plan, shard) if shard else self.plan).jobs, self.plan.settings, budget)
+        self.plan = plan = plan_analysis(source, settings)
         self.info = model_info(source, self.plan, revision=output is not None)
         header = run_header(self.info, self.plan.settings, version=__version__)
+
+        def check() -> None:
+            if budget is not None:
+                check_that_all_fit((part_of(plan, shard) if shard else plan).jobs, plan.settings, budget)
+
         self._folder: Run | None = None
-        if output is not None and shard is not None:
-            begun = begin_shard(output, shard, self.plan, self.info, header, force=force)
+        if output is None:
+            check()
+        elif shard is not None:
+            begun = begin_shard(output, shard, self.plan, self.info, header, force=force, check=check)
             self._folder, self.plan, self.info = begun.run, begun.plan, begun.model
-        elif output is not None:
-            self._folder = Run(output, header, force=force)
+        else:
+            self._folder = Run(output, header, force=force, check=check)
         self.complete = self._folder.complete if self._folder else None
         self.done: dict[str, Diagnosed] = dict(self._folder.finished) if self._folder else {}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,7 @@ def begin_shard(
     header: Mapping[str, Any],
     *,
     force: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> ShardRun:
     """Take one part of an analysis.
 
@@ -88,6 +89,7 @@ def begin_shard(
         model: Which model.
         header: What identifies the analysis.
         force: Start over with this shard.
+        check: Called before anything is written, if there is something to do.
 
     Returns:
         What to analyse, and where it goes.
@@ -107,4 +109,4 @@ def begin_shard(
     )
     note = f"Shard {shard}: {len(part.jobs)} of {counted(len(plan.jobs), 'layer')}."
     noted = dataclasses.replace(model, notes=(*model.notes, note))
-    return ShardRun(open_shard(output, record, force=force), part, noted)
+    return ShardRun(open_shard(output, record, force=force, check=check), part, noted)

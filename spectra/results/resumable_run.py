@@ -18,7 +18,7 @@ import errno
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -43,6 +43,7 @@ class ResumableRun(ABC, Generic[Part, Result]):
         header: What identifies the run. A folder with another header is not continued.
         force: Start over in a folder that holds another run or result of Spectra's, or other files (which are left alone).
         among: Names of files of others that may be there.
+        check: Called before anything is written, if there is something to do; raises what speaks against it.
 
     Attributes:
         finished: Parts of an interrupted run of the same header, by name.
@@ -63,6 +64,7 @@ class ResumableRun(ABC, Generic[Part, Result]):
         *,
         force: bool = False,
         among: Collection[str] = (),
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = Path(folder).expanduser()
         self.finished: dict[str, Part] = {}
@@ -73,6 +75,8 @@ class ResumableRun(ABC, Generic[Part, Result]):
         self._held = ExitStack()
         if not force:  # before a lock is put into what may be somebody else's folder, or one that cannot be written to
             self._look_around(is_held=False)
+        if self.complete is None:
+            check()
         self._begin(force)
 
     def finish(self, result: Result) -> None:

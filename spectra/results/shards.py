@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,13 +116,16 @@ class SavedShard:
         return (self.folder / REPORT).is_file() and not (self.folder / PROGRESS).is_file()
 
 
-def open_shard(output: str | os.PathLike[str], record: ShardRecord, *, force: bool = False) -> Run:
+def open_shard(
+    output: str | os.PathLike[str], record: ShardRecord, *, force: bool = False, check: Callable[[], None] = lambda: None
+) -> Run:
     """Begin a shard, or go on with it.
 
     Args:
         output: Folder of all shards.
         record: Of this one.
         force: Start over with this shard, whatever ``output`` holds.
+        check: Called before anything is written, if there is something to do.
 
     Returns:
         Its run, in a folder of its own.
@@ -133,7 +136,7 @@ def open_shard(output: str | os.PathLike[str], record: ShardRecord, *, force: bo
     path = Path(output).expanduser()
     if not force:
         _refuse_others(path, record)
-    run = Run(path / SHARDS / record.shard.folder_name, record.header, force=force)
+    run = Run(path / SHARDS / record.shard.folder_name, record.header, force=force, check=check)
     # After Run has looked around, found nothing of others and taken the lock. A shard that is killed in between counts as not
     # begun, and its command goes on with it.
     if run.complete is None or not (run.folder / SHARD).is_file():

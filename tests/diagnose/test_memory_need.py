@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from spectra import InputError, analyze, analyze_fleet, load
+from spectra import InputError, analyze, analyze_fleet
 from spectra.diagnose.layer import batches
 from spectra.diagnose.memory_need import bytes_of, check_that_all_fit, split_to_fit, too_large
 from spectra.diagnose.plan import plan_analysis
@@ -101,7 +101,7 @@ def test_of_many_layers_that_never_fit_the_largest_are_named():
         check_that_all_fit(plan.jobs, plan.settings, 10**7)
 
 
-def test_an_analysis_that_cannot_fit_reads_nothing_and_leaves_the_folder_alone(tmp_path):
+def test_an_analysis_that_cannot_fit_leaves_the_folder_alone(tmp_path):
     weights = {"a.weight": np.ones((400, 500))}
     with pytest.raises(InputError, match=r"1 layer may need more memory than the 1\.0 MB there are: 'a'"):
         analyze(weights, max_memory="1MB", output=tmp_path / "out")
@@ -118,10 +118,15 @@ def test_numbers_do_not_depend_on_the_memory():
         np.testing.assert_array_equal(free.eigenvalues(layer.matrix_name), tight.eigenvalues(layer.matrix_name))
 
 
-def test_a_finished_result_comes_back_in_the_same_memory(tmp_path):
+@pytest.mark.parametrize("shard", [None, "0/1"])
+def test_a_finished_result_comes_back_in_any_memory(tmp_path, shard):
     weights = {"a.weight": np.random.default_rng(0).standard_normal((60, 50))}
-    first = analyze(weights, max_memory="1GB", output=tmp_path / "out")
-    assert analyze(weights, max_memory="1GB", output=tmp_path / "out").layers == first.layers == load(tmp_path / "out").layers
+    first = analyze(weights, max_memory="1GB", output=tmp_path / "out", shard=shard)
+    for max_memory in ("1GB", 1):
+        assert analyze(weights, max_memory=max_memory, output=tmp_path / "out", shard=shard).layers == first.layers
+    with pytest.raises(InputError, match="1 layer may need more memory"):
+        analyze(weights, max_memory=1, output=tmp_path / "out", shard=shard, force=True)
+    assert analyze(weights, max_memory=1, output=tmp_path / "out", shard=shard).layers == first.layers
 
 
 # 12.6 million numbers: 25 MB as they are stored, 50 MB as float32, 100 MB as float64. With the matrix read whole as float32,
