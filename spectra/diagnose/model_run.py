@@ -39,6 +39,7 @@ class ModelRun:
     Attributes:
         model: As given.
         base: As given.
+        files: That hold its numbers, those of its base among them.
         plan: What is to be analysed.
         info: Which model it is.
         complete: The report, where the folder holds a finished one.
@@ -68,6 +69,7 @@ class ModelRun:
         self._is_finished = False
         self.begin()
         source = open_source(model, base=base, lora=settings.lora)
+        self.files = source.files
         self.plan = plan = plan_analysis(source, settings)
         self.info = model_info(source, self.plan, revision=output is not None)
         header = run_header(self.info, self.plan.settings, version=__version__)

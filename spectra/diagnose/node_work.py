@@ -34,6 +34,8 @@ class Checkpoint:
         settings: Of the plan, with what depends on the model filled in.
         fingerprint: Of the model.
         version: Of Spectra.
+        files: Names, sizes and times of the files, as they are where the work is given out: a node that opened them before they
+            changed opens them again.
     """
 
     model: str
@@ -41,6 +43,7 @@ class Checkpoint:
     settings: AnalysisSettings
     fingerprint: str
     version: str
+    files: tuple[tuple[str, int, int], ...] = ()
 
 
 def diagnose_named(checkpoint: Checkpoint, matrix_names: Sequence[str], device: str) -> list[Diagnosed]:
@@ -53,8 +56,17 @@ def diagnose_named(checkpoint: Checkpoint, matrix_names: Sequence[str], device: 
 
     Returns:
         As :func:`spectra.diagnose.layer.diagnose_layers`, with one BLAS thread, as everywhere: the digits depend on it.
+
+    Raises:
+        SourceError: The checkpoint cannot be opened there, or is another one.
+        EngineError: The node has another version of Spectra.
     """
     jobs = _jobs_by_name(checkpoint)
+    if missing := [name for name in matrix_names if name not in jobs]:  # a configuration says how weights are split
+        raise SourceError(
+            f"on node '{node()}' '{checkpoint.model}' has no '{missing[0]}': its config.json is not the one that is here. Let all "
+            "nodes read one copy."
+        )
     with threadpool_limits(limits=1):
         return diagnose_layers([jobs[name] for name in matrix_names], settings=checkpoint.settings, device=device)
 

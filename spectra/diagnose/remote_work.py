@@ -116,7 +116,8 @@ def checkpoint_of(run: ModelRun) -> Checkpoint:
         InputError: It is in the memory of this process.
     """
     base = None if run.base is None else _location(run.base)
-    return Checkpoint(_location(run.model), base, run.plan.settings, run.info.fingerprint, __version__)
+    files = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in run.files)
+    return Checkpoint(_location(run.model), base, run.plan.settings, run.info.fingerprint, __version__, files)
 
 
 def _location(model: Model) -> str:

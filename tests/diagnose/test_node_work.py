@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import safetensors.torch
 
 from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.model_run import ModelRun
@@ -11,7 +12,8 @@ from spectra.diagnose.node_work import diagnose_named
 from spectra.diagnose.profiles import resolve_settings
 from spectra.diagnose.remote_work import checkpoint_of, device_on_nodes
 from spectra.errors import EngineError, InputError, SourceError
-from tests.models import write_small
+from spectra.results.settings import AnalysisSettings
+from tests.models import heavy_tailed, write_small
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +36,34 @@ def test_what_a_node_does_not_find_is_told_with_its_name(run):
         diagnose_named(dataclasses.replace(checkpoint, model="/nowhere"), ["embed"], "cpu")
     with pytest.raises(SourceError, match=f"on node '{node}' '.*tiny.safetensors' holds other weights than here"):
         diagnose_named(dataclasses.replace(checkpoint, fingerprint="other"), ["embed"], "cpu")
+    with pytest.raises(SourceError, match=f"on node '{node}' '.*' has no 'embed.head_0': its config.json is not the one"):
+        diagnose_named(checkpoint, ["embed", "embed.head_0"], "cpu")
     with pytest.raises(EngineError, match=f"node '{node}' has Spectra .*, and 0.0.9 gave it work: numbers may differ"):
         diagnose_named(dataclasses.replace(checkpoint, version="0.0.9"), ["embed"], "cpu")
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_a_checkpoint_that_was_written_anew_is_opened_anew(tmp_path, name):
+    import torch
+
+    def found_there():
+        run = ModelRun(tmp_path / name, resolve_settings("default"))
+        ((_, values),) = diagnose_named(checkpoint_of(run), ["a"], "cpu")
+        return values
+
+    def write(weight):
+        save = torch.save if name.endswith("pt") else safetensors.torch.save_file
+        save({"a.weight": torch.from_numpy(weight)}, tmp_path / "new")
+        (tmp_path / "new").replace(tmp_path / name)
+
+    weight = heavy_tailed(40, 30)
+    write(weight)
+    before = found_there()
+    weight[1:-1] *= 2  # the rows that identify a weight stay as they were
+    write(weight)
+    ((_, expected),) = diagnose_layers(ModelRun(tmp_path / name, resolve_settings("default")).plan.jobs, AnalysisSettings())
+    assert not np.array_equal(expected, before)
+    assert np.array_equal(found_there(), expected)
 
 
 def test_nodes_choose_their_gpu_themselves():
