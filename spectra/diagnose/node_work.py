@@ -64,8 +64,8 @@ def diagnose_named(checkpoint: Checkpoint, matrix_names: Sequence[str], device: 
     jobs = _jobs_by_name(checkpoint)
     if missing := [name for name in matrix_names if name not in jobs]:  # a configuration says how weights are split
         raise SourceError(
-            f"on node '{node()}' '{checkpoint.model}' has no '{missing[0]}': its config.json is not the one that is here. Let all "
-            "nodes read one copy."
+            f"on node '{node()}' '{checkpoint.model}' has no '{missing[0]}': its config.json is not the one that is here. Let "
+            "all nodes read one copy."
         )
     with threadpool_limits(limits=1):
         return diagnose_layers([jobs[name] for name in matrix_names], settings=checkpoint.settings, device=device)
