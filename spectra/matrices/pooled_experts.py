@@ -60,6 +60,7 @@ def _as_stack(experts: Sequence[WeightMatrices]) -> WeightMatrices:
         quantized=first.tensor.quantized,
         is_difference=first.tensor.is_difference,
         no_base=next((expert.tensor.no_base for expert in experts if expert.tensor.no_base), None),
+        note="; ".join(dict.fromkeys(expert.tensor.note for expert in experts if expert.tensor.note)),
     )
     return dataclasses.replace(
         first,

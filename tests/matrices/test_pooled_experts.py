@@ -50,3 +50,11 @@ def test_the_summary_alone_is_that_of_the_rows():
 
 def test_nothing_to_pool_changes_nothing():
     assert pool_experts([]) == []
+
+
+def test_what_is_to_be_known_of_the_numbers_is_said_once_for_all_experts():
+    rng = np.random.default_rng(0)
+    base = {f"mlp.experts.{number}.up_proj.weight": rng.standard_normal((30, 20)) for number in range(3)}
+    tuned = {name: weight.T + rng.standard_normal((20, 30)) for name, weight in base.items()}
+    (row,) = spectra.analyze(tuned, base=base, moe="pool").layers
+    assert row.notes.split("; ").count("compared with the transposed weight of the base") == 1
