@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,11 +183,12 @@ def _print(report: Report, *, as_json: bool, as_csv: bool, rows: int, no_color: 
 
 
 def _next_step(output: Path | None, shard: str | None, *, as_data: bool, with_page: bool) -> str:
+    folder = shlex.quote(str(output))
     if shard is not None:
-        return f"Shard {shard} is in '{output}'. When all are there: spectra merge {output}\n"
+        return f"Shard {shard} is in '{output}'. When all are there: spectra merge {folder}\n"
     if as_data:
         return ""
     if output is None:
         return "All columns: --csv or --json. Keep the result and make figures of it: --output DIR\n"
-    following = f"spectra plot {output} alpha-by-depth" if with_page else f"spectra report {output} --open"
+    following = f"spectra plot {folder} alpha-by-depth" if with_page else f"spectra report {folder} --open"
     return f"Results in '{output}'. Next: {following}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def analyze_several(models: tuple[str, ...], output: Path | None, answer: FleetA
         first = next(model.name for model in fleet.models if model.summary is not None)
         print(
             f"Results in '{output}', a folder for each model; {output / 'fleet.json'} says which. Next: spectra report "
-            f"{output / first} --open",
+            f"{shlex.quote(str(output / first))} --open",
             file=sys.stderr,
         )
     return 1 if fleet.num_failed else 0

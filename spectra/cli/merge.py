@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -39,5 +40,5 @@ def merge(folders: tuple[Path, ...], *, output: Path | None, force: bool, copies
     click.echo(str(report))
     if not quiet:
         where = output if output is not None else folders[0]
-        print(f"Results in '{where}'. Next: spectra report {where} --open", file=sys.stderr)
+        print(f"Results in '{where}'. Next: spectra report {shlex.quote(str(where))} --open", file=sys.stderr)
     return 1 if report.summary.num_failed else 0

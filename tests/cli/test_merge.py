@@ -23,6 +23,7 @@ def test_merging_prints_the_conclusion_and_leaves_a_result(shards, tmp_path, run
     assert (code, out) == (0, f"{report}\n")
     assert err == f"Results in '{tmp_path / 'whole'}'. Next: spectra report {tmp_path / 'whole'} --open\n"
     assert run(shards, "--output", tmp_path / "whole", "--quiet") == (0, out, "")
+    assert f"Next: spectra report '{tmp_path}/with a space' --open" in run(shards, "--output", tmp_path / "with a space")[2]
 
 
 def test_missing_shards_are_one_line(shards, tmp_path, refused, model, capsys):
