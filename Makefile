@@ -20,8 +20,9 @@ demo: $(VENV)/demo ## Install, analyse a small real model, draw figures, write a
 	@$(BIN)/spectra report demo-report
 
 # One thread for each of the two workers: more of them wait for each other, and tests take twice as long.
+# Each worker has one half of the files in order, so that few fixtures are made twice; the first to end takes over tests.
 test: $(VENV)/test browser ## Install and run the whole test suite
-	SPECTRA_REQUIRE_OPTIONAL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	SPECTRA_REQUIRE_OPTIONAL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 fuzz: $(VENV)/fuzz ## Fuzz the reader of safetensors headers for 15 seconds, guided by coverage (FUZZ=60 for a minute)
 	$(BIN)/python -m tests.fuzz.fuzz_header fuzz-corpus -seed=1 -max_total_time=$(or $(FUZZ),15)
