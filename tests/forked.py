@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import runpy
 import socket
+import sys
+import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.context import ForkServerContext
@@ -44,19 +46,26 @@ def server() -> ForkServerContext:
     return context
 
 
-def run_script(path: Path, *arguments: str) -> Ended:
-    """Run a script in its folder, as ``python SCRIPT`` there does."""
-    streams = [path.with_suffix(f".{name}") for name in ("stdout", "stderr")]
-    child = server().Process(target=_as_main, args=(path, arguments, streams))
-    child.start()
-    child.join()
-    code = child.exitcode
-    child.close()
-    assert code is not None
-    said = [stream.read_text(encoding="utf-8") for stream in streams]
-    for stream in streams:
-        stream.unlink()
-    return Ended(code, *said)
+def run_python(program: Path | str, *arguments: object, folder: Path | None = None) -> Ended:
+    """Run a script or a text, as ``python SCRIPT`` or ``python -c TEXT`` does, in an empty folder or the given one."""
+    with tempfile.TemporaryDirectory() as away:
+        streams = [Path(away, name) for name in ("stdout", "stderr")]
+        (Path(away) / "here").mkdir()
+        where = folder or Path(away) / "here"
+        child = server().Process(target=_as_main, args=(program, [*map(str, arguments)], where, streams))
+        child.start()
+        child.join()
+        code = child.exitcode
+        child.close()
+        assert code is not None
+        return Ended(code, *(stream.read_text(encoding="utf-8") for stream in streams))
+
+
+def asked_of_weightwatcher(program: Path | str, *arguments: object) -> list[str]:
+    """Return the lines that a program prints, which may import WeightWatcher: it changes warning filters and logging."""
+    done = run_python(program, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def launched(work: Callable[..., None], *arguments: Any, size: int = 2) -> None:
@@ -90,18 +99,21 @@ def found_by_group(work: Callable[..., Any], folder: Path) -> list[Any]:
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-def _as_main(path: Path, arguments: tuple[str, ...], streams: list[Path]) -> None:
-    import sys
-
+def _as_main(program: Path | str, arguments: list[str], folder: Path, streams: list[Path]) -> None:
     import matplotlib as mpl
 
     for number, stream in enumerate(streams, 1):
         with stream.open("wb") as file:
             os.dup2(file.fileno(), number)
-    os.chdir(path.parent)
+    os.chdir(folder)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     mpl.use("Agg")
-    sys.argv = [str(path), *arguments]
-    runpy.run_path(str(path), run_name="__main__")
+    if isinstance(program, Path):
+        sys.argv = [str(program), *arguments]
+        runpy.run_path(str(program), run_name="__main__")
+    else:
+        sys.argv = ["-c", *arguments]
+        exec(compile(program, "-c", "exec"), {"__name__": "__main__"})
 
 
 def _with_ranks(rank: int, work: Callable[..., None], arguments: tuple[Any, ...], port: int, size: int) -> None:

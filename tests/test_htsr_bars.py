@@ -4,9 +4,6 @@ The bars of single functions are tested beside them; `BARS` says where, and a te
 """
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ import torch
 
 import spectra
 from tests.bars import missing
+from tests.forked import asked_of_weightwatcher
 from tests.models import MODELS, heavy_tailed, small_weights
 
 BARS = {
@@ -81,11 +79,7 @@ print("TABLE " + json.dumps(table.to_dict(orient="records")))
 @pytest.mark.slow
 def test_h5_clipped_alphas_of_the_demo_model_are_weightwatchers(demo_folder):
     report = spectra.analyze(demo_folder, profile="weightwatcher", xmin="clip_compat")
-    environment = {**os.environ, "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", WATCH_CLIP, str(demo_folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith("TABLE "))
+    line = next(line for line in asked_of_weightwatcher(WATCH_CLIP, demo_folder) if line.startswith("TABLE "))
     theirs = {row["longname"]: row for row in json.loads(line.removeprefix("TABLE "))}
     assert {row.layer_name for row in report.layers} == set(theirs)
     assert len(theirs) == 39

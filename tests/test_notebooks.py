@@ -11,7 +11,7 @@ import pytest
 from spectra import load_dropout_plan
 from spectra.results.run_record import load_run
 from spectra.results.store import load
-from tests.forked import run_script
+from tests.forked import run_python
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
@@ -39,7 +39,7 @@ def executed(name, folder, **values):
     """Run a notebook in a process of its own, in an empty folder, and return what it prints."""
     script = folder / name
     script.write_text(with_parameters(text_of(name), **values), encoding="utf-8")
-    done = run_script(script)
+    done = run_python(script, folder=folder)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     return done.stdout

@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 import textwrap
 
 import numpy as np
@@ -12,6 +9,7 @@ import spectra
 from spectra import InputError
 from spectra.esd.truncation import truncated
 from spectra.transform import save, sharpen, smooth
+from tests.forked import asked_of_weightwatcher
 from tests.models import MODELS, as_torch_file, gpt2, heavy_tailed, mixtral, small_weights, untied
 from tests.strategies import matrices
 
@@ -430,10 +428,7 @@ def weightwatchers(tmp_path_factory):
     methods = [*(method for _, method in SMOOTHING), "sharpen"]
     for method in methods:
         torch.save(model_with_a_trap() if method == "sharpen" else small_model(), folder / f"{method}.pt")
-    environment = {**os.environ, "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), *methods]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
+    asked_of_weightwatcher(textwrap.dedent(SCRIPT), folder, *methods)
     return {method: torch.load(folder / f"{method}.pt", weights_only=True) for method in methods}
 
 

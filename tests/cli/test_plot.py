@@ -17,6 +17,7 @@ from spectra.results.scale_log import ScaleLog, ScaleLogHeader, ScaleRecord
 from spectra.results.surface import LossSurface, SurfaceInfo, SurfaceRegion
 from tests.base_shifts import base_shift_of, change_of
 from tests.data_shifts import shift_of as data_shift_of
+from tests.forked import run_python
 from tests.histories import tiny_history
 from tests.models import small_weights
 from tests.policies.plans import tiny_plan
@@ -280,8 +281,7 @@ def test_another_process_draws_the_same_bytes(run, folder, fisher, surface, tmp_
     }
     for command in commands["here"]:
         assert run(*command)[0] == 0
-    arguments = [sys.executable, "-c", DRAW_ALL, json.dumps(commands["there"])]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    done = run_python(DRAW_ALL, json.dumps(commands["there"]))
     assert (done.returncode, done.stderr) == (0, "")
     for figure in sources:
         first, second = ({f.name: f.read_bytes() for f in (tmp_path / place / figure).iterdir()} for place in commands)

@@ -1,8 +1,5 @@
 import json
 import math
-import os
-import subprocess
-import sys
 import textwrap
 
 import numpy as np
@@ -12,6 +9,7 @@ from hypothesis import strategies as st
 
 from spectra import InputError
 from spectra.diagnose.distances import cka_similarity, distances, euclidean_distance
+from tests.forked import asked_of_weightwatcher
 from tests.models import gpt2, heavy_tailed, small_weights
 from tests.strategies import matrices
 
@@ -266,11 +264,8 @@ def weightwatchers_distances(tmp_path, first, second):
     for number, state in enumerate((first, second)):
         paths.append(str(tmp_path / f"{number}.pt"))
         torch.save(state, paths[-1])
-    environment = {**os.environ, "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), *paths]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = [line.removeprefix("TABLE ") for line in done.stdout.splitlines() if line.startswith("TABLE ")]
+    printed = asked_of_weightwatcher(textwrap.dedent(SCRIPT), *paths)
+    lines = [line.removeprefix("TABLE ") for line in printed if line.startswith("TABLE ")]
     return {method: (mean, rows) for method, mean, rows in map(json.loads, lines)}
 
 

@@ -2,15 +2,13 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import spectra
+from tests.forked import asked_of_weightwatcher
 
 FLOATS = [
     "D", "Q", "alpha", "alpha_weighted", "entropy", "lambda_max", "log_alpha_norm", "log_norm", "log_spectral_norm", "norm",
@@ -23,11 +21,8 @@ pytestmark = pytest.mark.slow
 
 
 def weightwatcher_table(kind, path):
-    command = [sys.executable, str(Path(__file__).with_name("watch.py")), kind, str(path)]
-    environment = {**os.environ, "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith("TABLE "))
+    printed = asked_of_weightwatcher(Path(__file__).with_name("watch.py"), kind, path)
+    line = next(line for line in printed if line.startswith("TABLE "))
     return {row["longname"]: row for row in json.loads(line.removeprefix("TABLE "))}
 
 

@@ -7,19 +7,16 @@ A process of its own, because importing WeightWatcher changes global warning fil
 """
 
 import json
-import os
-import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 
 def ask(kind, path):
     """Run this file in a process of its own and return its answer by name."""
-    environment = {**os.environ, "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, __file__, kind, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1].removeprefix("ANSWER "))
+    from tests.forked import asked_of_weightwatcher
+
+    return json.loads(asked_of_weightwatcher(Path(__file__), kind, path)[-1].removeprefix("ANSWER "))
 
 
 def _mp_fit(name, values):

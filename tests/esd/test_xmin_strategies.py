@@ -1,8 +1,5 @@
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from spectra.esd.xmin_strategies import spectrum_peak
 from tests.data.samples import KINDS, sample
 from tests.esd.demo_spectra import demo_spectra
 from tests.fixtures_htsr import ANSWERS
+from tests.forked import asked_of_weightwatcher
 from tests.strategies import spectra
 
 
@@ -152,11 +150,8 @@ def test_clip_equals_weightwatcher(demo_folder, tmp_path):
     # H5: all 39 matrices of the demo model, and samples.
     cases = dict(demo_spectra(demo_folder)) | {f"{kind}-{n}": sample(kind, n, seed=n) for kind in KINDS for n in (40, 300)}
     np.savez(tmp_path / "spectra.npz", **cases)
-    command = [sys.executable, str(Path(__file__).with_name("watch_clip.py")), str(tmp_path / "spectra.npz")]
-    environment = {**os.environ, "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith("FITS "))
+    printed = asked_of_weightwatcher(Path(__file__).with_name("watch_clip.py"), tmp_path / "spectra.npz")
+    line = next(line for line in printed if line.startswith("FITS "))
     changed = 0
     for name, theirs in json.loads(line.removeprefix("FITS ")).items():
         fit = fit_power_law(cases[name], "clip_compat", null_threshold=1e-5)

@@ -1,13 +1,9 @@
 """A run that was stopped goes on where it was, and ends with the same bits; what is not its own is refused."""
 
-import inspect
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +17,7 @@ from spectra.errors import ResultsError
 from spectra.fisher import estimate as module
 from spectra.fisher.estimate import fisher
 from tests.fisher.models import CASES, LLAMA, causal
+from tests.killing import in_child
 
 BATCHES = 4
 
@@ -122,33 +119,18 @@ def test_a_run_that_stops_at_every_batch_ends_with_the_same_bits(tmp_path, name)
     assert_same_bits(fisher(case().model, case().batches(2), state=state), expected)
 
 
-KILLED = f"""
-import os, signal, sys
-import numpy as np
-import torch
-from torch import nn
-from spectra.fisher import estimate
-
-BATCHES = {BATCHES}
-{inspect.getsource(classifier)}
-{inspect.getsource(data)}
-{inspect.getsource(at)}
-estimate._SECONDS_BETWEEN_SAVES, estimate._SHARE_OF_SAVING = 0.0, float("inf")
-kill = at(int(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL))
-done = estimate.fisher(classifier(), data(), kind="sampled", state=sys.argv[1], progress=kill)
-np.savez(sys.argv[3], **done.values)
-"""
+def estimated(number, state, result):
+    """Estimate the Fisher with the state saved after every batch; be killed after one of them."""
+    module._SECONDS_BETWEEN_SAVES, module._SHARE_OF_SAVING = 0.0, float("inf")
+    kill = at(number, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    np.savez(result, **fisher(classifier(), data(), kind="sampled", state=state, progress=kill).values)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system does not kill")
 def test_a_process_that_is_killed_several_times_ends_with_the_same_bits(tmp_path):
     state, result = tmp_path / "unfinished", tmp_path / "values.npz"
-    codes = []
-    for number in (2, 4, 0):
-        command = [sys.executable, "-c", KILLED, str(state), str(number), str(result)]
-        root = Path(__file__).parents[2]
-        codes.append(subprocess.run(command, cwd=root, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode)
+    codes = [in_child(estimated, number, state, result) for number in (2, 4, 0)]
     assert codes == [-signal.SIGKILL] * 2 + [0]
     expected = fisher(classifier(), data(), kind="sampled").values
     with np.load(result) as values:
