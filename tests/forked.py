@@ -22,10 +22,12 @@ PRELOAD = [
     "tests.training.recipe.small_runs",
     "matplotlib.pyplot",
     "peft",
+    "sklearn.metrics",
     "transformers.models.bert.modeling_bert",
     "transformers.models.gpt2.modeling_gpt2",
     "spectra.training.dcs.trainer",
     "spectra.training.meta_peft.trainer",
+    "spectra.training.recipe.checking.checks",
     "spectra.training.recipe.run.session",
     "tests.frozen",  # last: garbage collections leave out what was imported
 ]

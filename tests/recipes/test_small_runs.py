@@ -6,6 +6,7 @@ import pytest
 
 from spectra.recipes import shipped
 from tests.recipes.tiny_models import save_decoder, save_encoder
+from tests.training.recipe.small_runs import drawn
 
 SMALL = [name for name in shipped() if name.startswith("small-")]
 CHANGES = {
@@ -21,7 +22,7 @@ def models(tmp_path_factory):
     return {"encoder": save_encoder(folder / "encoder"), "decoder": save_decoder(folder / "decoder")}
 
 
-def run(name, folder, models):
+def run(name, folder, models, draw=None):
     from spectra.report.run_figures import draw_run
     from spectra.training.recipe.running import run_recipe
 
@@ -38,7 +39,7 @@ def run(name, folder, models):
         *([] if name == "small-meta-peft" else ["data.eval_size=8"]),
         *CHANGES.get(name, []),
     ]
-    return run_recipe(shipped()[name], changes, draw=draw_run)
+    return run_recipe(shipped()[name], changes, draw=draw or draw_run)
 
 
 def weights(folder):
@@ -75,7 +76,7 @@ def test_a_small_recipe_runs_and_goes_on_bit_by_bit_the_same(name, tmp_path, mod
     assert len(summary.splitlines()) > 10
 
     forget_the_last_step(folder)
-    again = run(name, folder, models)
+    again = run(name, folder, models, draw=drawn)  # figures take longer than all else
     assert again.num_steps == 2
     assert again.eval_metrics == record.eval_metrics
     assert weights(folder) == before

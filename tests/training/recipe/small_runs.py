@@ -3,6 +3,7 @@
 :func:`main` is a program of its own; :func:`in_process` is the work of one of several processes.
 """
 
+import importlib
 import json
 import os
 import random
@@ -12,6 +13,12 @@ import signal
 import sys
 from pathlib import Path
 
+IMPORTED_ONCE = (
+    "sklearn.metrics",
+    "spectra.training.recipe.checking.checks",
+    "spectra.training.recipe.run.session",
+    "tests.frozen",
+)
 OF_TIME = ("seconds", "runtime", "per_second", "preparation_time", "share_of_time", "spectra/")
 
 RECIPE = """
@@ -173,9 +180,8 @@ def until_finished(recipe, output, place):
 def main(folder, *places):
     """Run the recipe once for each place, and print how its processes ended."""
     recipe = prepare(Path(folder))
-    import spectra.training.recipe.run.session  # noqa: F401 - once for all
-    import tests.frozen  # noqa: F401
-
+    for name in IMPORTED_ONCE:
+        importlib.import_module(name)
     codes = {"nowhere": [forked(lambda: run(recipe, [f"output={folder}/nowhere"]))]}
     for place in places:
         codes[place] = until_finished(recipe, Path(folder) / place.replace(" ", "-"), place)

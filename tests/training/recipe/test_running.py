@@ -38,7 +38,10 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system doe
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """The recipe run once without and once with each end; a process imports everything once, and forks."""
+    """The recipe run once without and once with each end, in forks of a process that has imported everything.
+
+    What they say goes into a pipe: a file could be full, as others are.
+    """
     folder = tmp_path_factory.mktemp("ended")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder), *KILLED, *INTERRUPTED, *FULL],

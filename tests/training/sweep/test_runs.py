@@ -16,6 +16,7 @@ from spectra.results.run_locks import locked
 from spectra.results.run_record import load_run
 from spectra.results.sweep_record import BEGUN, FAILED, FINISHED, WAITING, load_sweep
 from spectra.training.sweep.runs import plan_sweep, run_sweep
+from tests.forked import run_python
 from tests.training.recipe.small_runs import prepare
 from tests.training.sweep.conftest import ROOT, WORKER
 
@@ -29,6 +30,15 @@ try:
     run_sweep(plan_sweep(recipe, output=output, seeds=[0, 1]), jobs=2, worker="{WORKER}")
 except KeyboardInterrupt:
     sys.exit(130)
+"""
+
+ALONE = """
+import sys
+import torch
+from spectra.training.recipe.running import run_recipe
+
+torch.set_num_threads(1)
+run_recipe(sys.argv[1], sys.argv[2:])
 """
 
 
@@ -273,14 +283,12 @@ def test_runs_end_with_a_sweep_that_is_killed(hanging, tmp_path):
 def test_a_run_of_a_sweep_is_the_run_of_its_recipe(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     path = prepare(tmp_path / "small")
-    plan = plan_sweep(path, output=tmp_path / "sweep", grid={"training.learning_rate": [1e-3, 1e-2]}, seeds=[1])
-    record = run_sweep(plan, jobs=2)
-    assert list(states(record).values()) == [FINISHED, FINISHED]
-    changes = ["training.learning_rate=1e-2", "seed=1", f"output={tmp_path / 'alone'}"]
-    program = "import sys; from spectra.training.recipe.running import run_recipe; run_recipe(sys.argv[1], sys.argv[2:])"
-    subprocess.run([sys.executable, "-c", program, path, *changes], cwd=ROOT, check=True)
+    record = run_sweep(plan_sweep(path, output=tmp_path / "sweep", grid={"training.learning_rate": [1e-2]}, seeds=[1]))
+    assert list(states(record).values()) == [FINISHED]
+    done = run_python(ALONE, path, "training.learning_rate=1e-2", "seed=1", f"output={tmp_path / 'alone'}")
+    assert done.returncode == 0, done.stderr
     alone = load_run(tmp_path / "alone")
-    assert record.runs[1].metrics == {**alone.eval_metrics, **alone.test_metrics}
+    assert record.runs[0].metrics == {**alone.eval_metrics, **alone.test_metrics}
     weights = [
         folder / "model" / "model.safetensors"
         for folder in (tmp_path / "alone", tmp_path / "sweep/runs/learning_rate=0.01-seed-1")
