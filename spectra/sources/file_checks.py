@@ -87,7 +87,8 @@ def is_plain_name(name: str) -> bool:
 def check_inside(folder: Path, file: Path) -> None:
     """Refuse a file of a folder that is a symbolic link to somewhere else.
 
-    The snapshots of the hub cache are links, into the ``blobs`` beside them; links within the folder are fine as well.
+    Links within the folder are fine, and so are those into the blobs of a hub cache: its snapshots are made of them, with
+    folders inside for the parts of a pipeline, and so is what huggingface_hub before 0.23 downloaded to a ``local_dir``.
 
     Args:
         folder: The checkpoint's folder, as it was given: it may be a link itself.
@@ -101,14 +102,16 @@ def check_inside(folder: Path, file: Path) -> None:
     with reading(file):
         file.stat()  # a link to itself, which resolve() has no error of the system for
         home, target = folder.resolve(), file.resolve()
-    allowed = [home]
-    if home.parent.name == "snapshots":  # models--org--name/snapshots/REVISION, and models--org--name/blobs
-        allowed.append(home.parent.parent / "blobs")
-    if not any(target.is_relative_to(place) for place in allowed):
+    if not (target.is_relative_to(home) or _is_cached_blob(target)):
         raise SourceError(
             f"'{named(file)}' is a link to a file outside its folder, '{named(target)}', and a checkpoint may not choose what "
             "else is read. Copy that file into the folder, or give the folder it lies in."
         )
+
+
+def _is_cached_blob(file: Path) -> bool:
+    """Tell whether a file is models--org--name/blobs/ETAG of a hub cache: a download from the hub, whichever asks for it."""
+    return file.parent.name == "blobs" and file.parent.parent.name.startswith("models--")
 
 
 def read_json(path: Path, *, unique: bool = False) -> dict[str, Any]:

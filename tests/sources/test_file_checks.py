@@ -53,11 +53,23 @@ def test_a_snapshot_of_the_hub_cache_is_made_of_links_and_is_read(tmp_path):
     (model / "blobs" / "5678").write_text('{"model_type": "small"}')
     (model / "snapshots" / "abc" / "model.safetensors").symlink_to("../../blobs/1234")
     (model / "snapshots" / "abc" / "config.json").symlink_to("../../blobs/5678")
+    (model / "snapshots" / "abc" / "unet").mkdir()
+    (model / "snapshots" / "abc" / "unet" / "diffusion_pytorch_model.safetensors").symlink_to("../../../blobs/1234")
+    (model / "snapshots" / "abc" / "unet" / "config.json").symlink_to("../../../blobs/5678")
     (tmp_path / "short").symlink_to(model / "snapshots" / "abc")
-    for folder in (model / "snapshots" / "abc", tmp_path / "short"):
+    for folder in (model / "snapshots" / "abc", model / "snapshots" / "abc" / "unet", tmp_path / "short"):
         source = open_source(folder)
         assert len(source.tensors) == len(small_weights())
         assert source.config == {"model_type": "small"}
+
+
+def test_a_folder_of_links_into_the_hub_cache_is_read(tmp_path):
+    blobs = tmp_path / "hub" / "models--org--name" / "blobs"
+    blobs.mkdir(parents=True)
+    save_file(small_weights(), blobs / "1234")
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "model.safetensors").symlink_to(blobs / "1234")
+    assert len(open_source(tmp_path / "local").tensors) == len(small_weights())
 
 
 def test_links_within_the_folder_and_a_link_that_the_user_gives_are_followed(tmp_path):
