@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -51,13 +51,13 @@ def run(
     admission = Admission(sorted(jobs, key=cost, reverse=True), need=need, budget=budget)
     executor = ThreadPoolExecutor(max_workers=max(1, workers), thread_name_prefix="spectra")
     with threadpool_limits(limits=1):
-        futures = {executor.submit(_next, admission, function) for _ in jobs}
+        # Not wait(): it looks at all that are left each time, which for 30 000 experts took two minutes. No list of them is
+        # kept here, so that a result goes when its taker lets it go.
+        futures = as_completed([executor.submit(_next, admission, function) for _ in jobs])
         try:
-            while futures:
-                done, futures = wait(futures, return_when=FIRST_COMPLETED)
-                for future in done:
-                    if (found := future.result()) is not None:
-                        yield found
+            for future in futures:
+                if (found := future.result()) is not None:
+                    yield found
         finally:
             # Without waiting: a decomposition of minutes would hold an interrupted process.
             admission.close()

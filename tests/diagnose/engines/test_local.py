@@ -1,3 +1,6 @@
+import weakref
+from contextlib import closing
+
 import numpy as np  # noqa: F401 - a BLAS to count the threads of
 import pytest
 import threadpoolctl
@@ -22,3 +25,13 @@ def test_the_longest_job_starts_first_and_errors_end_the_run():
 
     with pytest.raises(RuntimeError, match="job 2"):
         list(local.run(fail, [1, 2], cost=float, workers=1))
+
+
+def test_a_result_goes_when_its_taker_lets_it_go():
+    finished = local.run(lambda job: np.full(job, 1.0), [3, 2, 1], cost=float, workers=1)
+    with closing(finished):
+        references = []
+        for _, result in finished:
+            assert not any(reference() is not None for reference in references)
+            references.append(weakref.ref(result))
+            del result
