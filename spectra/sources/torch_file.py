@@ -11,7 +11,6 @@ from typing import Any
 
 from spectra.errors import SourceError
 from spectra.printable import named
-from spectra.sources import torch_archive
 from spectra.sources.file_checks import file_size, reading
 from spectra.sources.names import name_fault
 from spectra.sources.tensors import StoredTensor
@@ -77,6 +76,8 @@ def _more_than_stored(tensor: Any, size: int) -> str | None:
 
 def _load(path: Path) -> Any:
     import torch
+
+    from spectra.sources import torch_archive  # with pickletools, of which an analysis of safetensors has no use
 
     is_zip = torch_archive.check(path)
     try:

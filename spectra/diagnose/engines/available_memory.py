@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from spectra.errors import InputError
@@ -18,6 +19,9 @@ _UNITS = {
     **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)},
 }
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+_MEMINFO = Path("/proc/meminfo")
+_AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 
 _PROC, _MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 # Limit, use, and the part of the use that the kernel gives up when it is asked to: pages of files not used of late.
@@ -52,10 +56,25 @@ def memory_budget(max_memory: int | str | None) -> int:
 
 def free_memory() -> int:
     """Return how many bytes this process could take without swapping, and within the limits of its cgroups."""
+    return min([machine_left(), *cgroups_left()])
+
+
+def machine_left(meminfo: Path = _MEMINFO) -> int:
+    """Return how many bytes are free on this machine, with what the system would give up of its cache.
+
+    Args:
+        meminfo: The kernel's table, on Linux.
+
+    Returns:
+        What psutil says; on Linux from where it takes it, without the 15 ms of its imports.
+    """
+    with suppress(OSError):
+        if found := _AVAILABLE.search(meminfo.read_text(encoding="utf-8")):
+            return 1024 * int(found[1])
     import psutil
 
     available: int = psutil.virtual_memory().available
-    return min([available, *cgroups_left()])
+    return available
 
 
 def cgroups_left(proc: Path = _PROC, mount: Path = _MOUNT) -> list[int]:

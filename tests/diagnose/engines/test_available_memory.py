@@ -4,7 +4,7 @@ import psutil
 import pytest
 
 from spectra import InputError
-from spectra.diagnose.engines.available_memory import SHARE_OF_FREE, cgroups_left, free_memory, memory_budget
+from spectra.diagnose.engines.available_memory import SHARE_OF_FREE, cgroups_left, free_memory, machine_left, memory_budget
 
 GIB = 2**30
 
@@ -32,6 +32,13 @@ def test_sizes_in_words(words, size):
 def test_what_is_no_size_is_refused(words):
     with pytest.raises(InputError, match="max_memory: expected a size such as '8G', '512MiB' or '16GB', got"):
         memory_budget(words)
+
+
+def test_the_free_memory_of_a_machine_is_what_psutil_says(tmp_path):
+    assert machine_left() == pytest.approx(psutil.virtual_memory().available, rel=0.2)  # other programs come and go
+    assert machine_left(tmp_path / "none") == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+    (tmp_path / "meminfo").write_text("MemTotal:       131921240 kB\nMemAvailable:   98765432 kB\n")
+    assert machine_left(tmp_path / "meminfo") == 98765432 * 1024
 
 
 def test_the_default_is_a_share_of_what_is_free():
