@@ -1,7 +1,7 @@
 import weakref
 from contextlib import closing
 
-import numpy as np  # noqa: F401 - a BLAS to count the threads of
+import numpy as np
 import pytest
 import threadpoolctl
 
