@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import (
@@ -32,28 +34,45 @@ from benchmarks.answers import AnswersDifferError
 from benchmarks.measure import ChildError, use_few_cores
 from benchmarks.table import Comparison, print_table
 
-NAMES = (
-    "imports",
-    "fit",
-    "limit",
-    "whole",
-    "compare",
-    "cache",
-    "toolbox",
-    "fisher",
-    "dropout",
-    "dcs",
-    "meta-peft",
-    "tempbalance",
-    "diagnostics",
-    "distill",
-    "truncated",
-    "gpu",
-    "large",
-    "large-whole",
-)
-# Of these one takes minutes, one needs a model, one installs an older powerlaw where there is none, one needs a GPU, and the
-# last two take minutes and tens of minutes.
+Found = tuple[list[Comparison], list[str]]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for, and a temporary folder."""
+
+    repeats: int
+    folder: Path
+    model: Path
+    powerlaw15: str | None
+    device: str
+    shapes: str
+
+
+# Rows of the table, and remarks below it.
+BENCHMARKS: dict[str, Callable[[Order], Found]] = {
+    "imports": lambda _: ([], imports.run()),
+    "fit": lambda order: (fit.run(order.repeats), []),
+    "limit": lambda order: limit.run(order.repeats, order.folder),
+    "whole": lambda order: (whole_model.run(order.repeats, order.folder), []),
+    "compare": lambda order: (comparison.run(order.repeats), []),
+    "cache": lambda order: (cache.run(order.repeats, order.folder), []),
+    "toolbox": lambda order: (toolbox.run(order.repeats), []),
+    "fisher": lambda order: (fisher_pass.run(order.repeats), []),
+    "dropout": lambda order: guided_dropout.run(order.repeats),
+    "dcs": lambda order: dcs_step.run(order.repeats),
+    "meta-peft": lambda order: meta_peft_step.run(order.repeats),
+    "tempbalance": lambda order: (tempbalance_update.run(order.repeats), []),
+    "diagnostics": lambda order: diagnostics_overhead.run(order.repeats),
+    "distill": lambda order: (distill_throughput.run(order.repeats, order.model), []),
+    "truncated": lambda order: (truncated.run(order.repeats, order.powerlaw15), []),
+    "gpu": lambda order: gpu_spectra.run(order.repeats, order.device, order.shapes),
+    "large": lambda order: large_checkpoints.run(order.folder, layers=1),
+    "large-whole": lambda order: large_checkpoints.run(order.folder, layers=None),
+}
+NAMES = tuple(BENCHMARKS)
+# Of the others one takes minutes, one needs a model, one installs an older powerlaw where there is none, one needs a GPU, and
+# the last two take minutes and tens of minutes.
 DEFAULT_NAMES = NAMES[: NAMES.index("diagnostics")]
 
 
@@ -90,67 +109,23 @@ def main() -> int:
 
 
 def _run(names: list[str], arguments: argparse.Namespace) -> int:
-    repeats, file, model = arguments.repeats, arguments.json, arguments.model
     facts = machine.describe()
     rows: list[Comparison] = []
     lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="spectra-benchmarks-") as folder:
-        if "imports" in names:
-            lines += imports.run()
-        if "fit" in names:
-            rows += fit.run(repeats)
-        if "limit" in names:
-            limit_rows, limit_lines = limit.run(repeats, Path(folder))
-            rows += limit_rows
-            lines += limit_lines
-        if "whole" in names:
-            rows += whole_model.run(repeats, Path(folder))
-        if "compare" in names:
-            rows += comparison.run(repeats)
-        if "cache" in names:
-            rows += cache.run(repeats, Path(folder))
-        if "toolbox" in names:
-            rows += toolbox.run(repeats)
-        if "fisher" in names:
-            rows += fisher_pass.run(repeats)
-        if "dropout" in names:
-            dropout_rows, dropout_lines = guided_dropout.run(repeats)
-            rows += dropout_rows
-            lines += dropout_lines
-        if "dcs" in names:
-            dcs_rows, dcs_lines = dcs_step.run(repeats)
-            rows += dcs_rows
-            lines += dcs_lines
-        if "meta-peft" in names:
-            meta_rows, meta_lines = meta_peft_step.run(repeats)
-            rows += meta_rows
-            lines += meta_lines
-        if "tempbalance" in names:
-            rows += tempbalance_update.run(repeats)
-        if "diagnostics" in names:
-            run_rows, run_lines = diagnostics_overhead.run(repeats)
-            rows += run_rows
-            lines += run_lines
-        if "distill" in names and model is not None:
-            rows += distill_throughput.run(repeats, model)
-        for name, layers in (("large", 1), ("large-whole", None)):
-            if name in names:
-                large_rows, large_lines = large_checkpoints.run(Path(folder), layers=layers)
-                rows += large_rows
-                lines += large_lines
-        if "truncated" in names:
-            rows += truncated.run(repeats, arguments.powerlaw15)
-        if "gpu" in names:
-            gpu_rows, gpu_lines = gpu_spectra.run(repeats, arguments.device, arguments.shapes)
-            rows += gpu_rows
-            lines += gpu_lines
+        chosen = (arguments.model, arguments.powerlaw15, arguments.device, arguments.shapes)
+        order = Order(arguments.repeats, Path(folder), *chosen)
+        for name in (name for name in NAMES if name in names):
+            more_rows, more_lines = BENCHMARKS[name](order)
+            rows += more_rows
+            lines += more_lines
     if rows:
         print_table(rows)
     for line in [*lines, machine.in_words(facts)]:
         print(line)
-    if file is not None:
-        content = {"machine": facts, "repeats": repeats, "rows": [row.to_dict() for row in rows], "notes": lines}
-        file.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    if arguments.json is not None:
+        content = {"machine": facts, "repeats": order.repeats, "rows": [row.to_dict() for row in rows], "notes": lines}
+        arguments.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return 0
 
 
