@@ -30,6 +30,7 @@ _MOST_OPCODES = 2_500_000
 _DEEPEST = 200
 _MOST_MEMBERS = 200_000  # a tensor is a member
 
+_FIRST_BYTES = b"PK\x03\x04"
 _PICKLES_OF_A_FILE = 5  # before torch 1.6: magic number, protocol, system, objects, keys of storages; then numbers
 _IMPORTING = {"GLOBAL", "STACK_GLOBAL", "INST"}
 _NESTING = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "NEWOBJ"}
@@ -54,7 +55,7 @@ def check(path: Path) -> bool:
     size = file_size(path)
     try:
         with reading(path):
-            is_zip = zipfile.is_zipfile(path)
+            is_zip = _is_zip(path)
             if is_zip:
                 _check_members(path, size)
             fault = next((fault for stream in pickles(path) for fault in _faults(stream)), None)
@@ -95,7 +96,7 @@ def pickles(path: Path) -> Iterator[bytes]:
     Raises:
         ValueError: A zip file without exactly one ``data.pkl``.
     """
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if member.filename.endswith("data.pkl")]
             if len(members) != 1:
@@ -106,6 +107,12 @@ def pickles(path: Path) -> Iterator[bytes]:
     else:
         with path.open("rb") as file:
             yield file.read(_LONGEST_PICKLE)
+
+
+def _is_zip(path: Path) -> bool:
+    """Tell which way torch.load takes, by the first bytes as it does: zipfile looks for an end, which numbers may look like."""
+    with path.open("rb") as file:
+        return file.read(len(_FIRST_BYTES)) == _FIRST_BYTES
 
 
 def _check_members(path: Path, size: int) -> None:

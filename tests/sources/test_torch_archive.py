@@ -32,6 +32,14 @@ def test_what_torch_writes_is_let_through(zipped, tmp_path):
     assert torch_archive.check(tmp_path / "a.pt") is zipped
 
 
+def test_an_old_file_with_numbers_like_the_end_of_a_zip_file_is_read(tmp_path):
+    weight = torch.from_numpy(np.frombuffer(b"PK\x05\x06" + bytes(18) + bytes(10), dtype=np.float32).reshape(2, 4).copy())
+    torch.save({"a": weight}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    assert zipfile.is_zipfile(tmp_path / "a.pt")
+    ((tensor,), _) = read_tensors(tmp_path / "a.pt")
+    np.testing.assert_array_equal(tensor.read(0, 2), weight)
+
+
 def test_bytes_as_pickle_writes_them_are_let_through(tmp_path):
     torch.save({"a": torch.zeros(2, 2), "comment": b"\xff\x00text"}, tmp_path / "a.pt")
     assert len(read_tensors(tmp_path / "a.pt")[0]) == 1
