@@ -1,9 +1,5 @@
 import itertools
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +7,7 @@ from spectra.errors import BackendError, InputError, ResultsError, SpectraWarnin
 from spectra.results.distill_records import load_records
 from spectra.training.sdft import CallableBackend, Completion, ResponseDistiller
 from tests import writers
+from tests.forked import run_python
 
 ROWS = [{"question": f"How much is {n} and {n}?", "answer": f"It is {2 * n}.", "source": "ab"[n % 2]} for n in range(20)]
 
@@ -238,9 +235,8 @@ class TestStopping:
             distiller().distill(ROWS)
 
 
-KILLED = f"""
+KILLED = """
 import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parents[3])!r})
 from tests.training.sdft.test_distiller import ROWS, answer, distiller
 
 events = 0
@@ -270,9 +266,7 @@ distiller(slow, batch_size=2).distill(ROWS, sys.argv[1])
 
 
 def killed_at(event, output):
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(output), str(event)], capture_output=True, text=True, env=os.environ
-    )
+    done = run_python(KILLED, output, event)
     assert done.returncode in (0, -9), done.stderr
     return done.returncode == -9
 
