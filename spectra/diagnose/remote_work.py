@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectra._version import __version__
@@ -116,8 +117,17 @@ def checkpoint_of(run: ModelRun) -> Checkpoint:
         InputError: It is in the memory of this process.
     """
     base = None if run.base is None else _location(run.base)
-    files = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in run.files)
-    return Checkpoint(_location(run.model), base, run.plan.settings, run.info.fingerprint, __version__, files)
+    return Checkpoint(_location(run.model), base, run.plan.settings, run.info.fingerprint, __version__, _states_of(run.files))
+
+
+def _states_of(files: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Return names, sizes and times; a file that is gone by now is left out, and a node that wants it will say so."""
+    found = []
+    for file in files:
+        with suppress(OSError):
+            state = file.stat()
+            found.append((file.name, state.st_size, state.st_mtime_ns))
+    return tuple(found)
 
 
 def _location(model: Model) -> str:
