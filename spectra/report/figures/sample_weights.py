@@ -91,7 +91,7 @@ def _beside(num_rows: int) -> tuple[Figure, _Panels]:
 def _below(num_rows: int) -> tuple[Figure, _Panels]:
     from matplotlib.figure import Figure
 
-    heights = (2.4 * _PANEL, _ROW * num_rows + _AROUND_ROWS + 0.25)  # narrower bar, and room for its label's second line
+    heights = (2.4 * _PANEL, _ROW * num_rows + _AROUND_ROWS)
     figure = Figure(figsize=(COLUMN_WIDTH, sum(heights)), layout="constrained")
     return figure, _panels(figure.subfigures(2, 1, height_ratios=heights))
 

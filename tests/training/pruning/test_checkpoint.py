@@ -199,10 +199,12 @@ def test_other_weights_stay_behind_and_are_named(bert, tmp_path):
 
 
 def test_links_of_a_cache_are_followed(bert, tmp_path):
-    (tmp_path / "snapshot").mkdir()
-    for file in bert.iterdir():
-        (tmp_path / "snapshot" / file.name).symlink_to(file)
-    prune_checkpoint(tmp_path / "snapshot", tmp_path / "out", {LAYER: 0.3})
+    blobs, snapshot = tmp_path / "models--tiny" / "blobs", tmp_path / "models--tiny" / "snapshots" / "1"
+    shutil.copytree(bert, blobs)
+    snapshot.mkdir(parents=True)
+    for file in blobs.iterdir():
+        (snapshot / file.name).symlink_to(file)
+    prune_checkpoint(snapshot, tmp_path / "out", {LAYER: 0.3})
     assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
     assert float((tensors(bert)[f"{LAYER}.weight"] == 0).sum()) == 0
 
