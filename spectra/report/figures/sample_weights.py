@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 _NUM_ROWS = 20  # of samples
-_PANEL, _ROW, _AROUND_ROWS = 1.35, 0.135, 1.0  # inches
+_PANEL, _ROW, _AROUND_ROWS, _UNDER_ROWS = 1.35, 0.135, 1.0, 0.25  # inches
 _OUTER, _INNER = (0.01, 0.99), (0.1, 0.9)  # quantiles
 _LINEAR_TO = 0.1  # weights under it, as boosting without bounds makes them, share one stretch of the axis with 0
 _CELLS = "Blues"  # ordered, with any colour vision and in grey
@@ -91,7 +91,7 @@ def _beside(num_rows: int) -> tuple[Figure, _Panels]:
 def _below(num_rows: int) -> tuple[Figure, _Panels]:
     from matplotlib.figure import Figure
 
-    heights = (2.4 * _PANEL, _ROW * num_rows + _AROUND_ROWS)
+    heights = (2.4 * _PANEL, _ROW * num_rows + _AROUND_ROWS + _UNDER_ROWS)
     figure = Figure(figsize=(COLUMN_WIDTH, sum(heights)), layout="constrained")
     return figure, _panels(figure.subfigures(2, 1, height_ratios=heights))
 

@@ -93,6 +93,7 @@ def write(figure: Figure, folder: str | os.PathLike[str], stem: str, formats: Se
     dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     written = []
     with style():
+        _steady(figure)
         for suffix in formats:
             path = place / f"{safe}.{suffix}"
             partial = place / f".{safe}.partial.{suffix}"
@@ -104,3 +105,14 @@ def write(figure: Figure, folder: str | os.PathLike[str], stem: str, formats: Se
                 raise ResultsError(f"cannot write '{path}': {error.strerror or error}. Choose another --output.") from error
             written.append(path)
     return written
+
+
+def _steady(figure: Figure) -> None:
+    """Let nothing in the layout depend on what the process drew before."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    from spectra.report.figures.steady_layout import SteadyLayout
+
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine) and not isinstance(engine, SteadyLayout):
+        figure.set_layout_engine(SteadyLayout(**engine.get()))
