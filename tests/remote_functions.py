@@ -21,7 +21,8 @@ def act(words: list[str], folder: str) -> list[str]:
             raise TypeError("a mistake of ours")
         if word == "lack":
             raise ModuleNotFoundError("No module named 'spectra'")
-        if word == "stay" or (word == "stay once" and _is_first(Path(folder) / "stayed")):
+        if word in ("stay", "stay too") or (word == "stay once" and _is_first(Path(folder) / "stayed")):
+            (Path(folder) / word).touch()
             time.sleep(600)
     return words
 

@@ -68,7 +68,7 @@ def work_remotely(
         InputError: A model in the memory of this process.
     """
     tasks = [(run, checkpoint_of(run)) for run in runs]
-    with connected(address, workers=workers, gpus=device != CPU):
+    with connected(address, workers=workers, gpus=device != CPU) as stays_connected:
         made_by = {"engine": "ray", "workers": num_cpus(), "repeated_tasks": 0}
         for run in runs:
             run.made_by.update(made_by)
@@ -81,6 +81,7 @@ def work_remotely(
             at_once=at_once,
             on_gpu=device != CPU,
             repeated=_count,
+            stays_connected=stays_connected,
         )
         with closing(work) as finished:
             for task, found in finished:

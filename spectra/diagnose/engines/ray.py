@@ -65,6 +65,7 @@ def run(
     at_once: int | None = None,
     on_gpu: bool = False,
     repeated: Callable[[Job], None] = lambda job: None,
+    stays_connected: bool = True,
 ) -> Generator[tuple[Job, Result | Lost], None, None]:
     """Apply a function to jobs on the cluster that this process is connected to, and yield results as they come.
 
@@ -79,9 +80,11 @@ def run(
         at_once: Most jobs in flight. Default: twice the CPUs of the cluster, as they come and go.
         on_gpu: Each job needs a GPU.
         repeated: Called for each job that is tried again.
+        stays_connected: Whether leaving the loop early must cancel what runs: a cluster ends it with the connection, and a job
+            that ends while it is cancelled can end the process (Ray 2.60, a check of its own).
 
     Yields:
-        Each job, or part of one, with its result, in order of completion. Leaving the loop early cancels what runs.
+        Each job, or part of one, with its result, in order of completion.
 
     Raises:
         EngineError: The cluster has no GPU, or its nodes lack what the function needs.
@@ -116,7 +119,7 @@ def run(
                 room, looked = _room(ray), time.monotonic()
                 _withdraw(ray, [reference for reference, attempt in in_flight.items() if attempt.memory > room.memory])
     finally:
-        for reference in in_flight:
+        for reference in in_flight if stays_connected else ():
             ray.cancel(reference, force=True)
 
 

@@ -23,7 +23,7 @@ _SECONDS_TO_ANSWER = 10.0  # our choice
 
 
 @contextmanager
-def connected(address: str | None, *, workers: int, gpus: bool) -> Iterator[None]:
+def connected(address: str | None, *, workers: int, gpus: bool) -> Iterator[bool]:
     """Be connected to a cluster within the block.
 
     Args:
@@ -33,6 +33,9 @@ def connected(address: str | None, *, workers: int, gpus: bool) -> Iterator[None
         workers: CPUs of a new one.
         gpus: Whether a new one offers the GPUs of this machine.
 
+    Yields:
+        Whether this process stays connected after the block.
+
     Raises:
         InputError: An address beside a connection that exists already.
         EngineError: Nothing answers there.
@@ -41,7 +44,7 @@ def connected(address: str | None, *, workers: int, gpus: bool) -> Iterator[None
     if ray.is_initialized():
         if address is not None:
             raise InputError(f"this process is connected to a Ray cluster already. Leave out the address '{address}'.")
-        yield
+        yield True
         return
     options: dict[str, Any] = {"address": address}
     if address is None:
@@ -51,7 +54,7 @@ def connected(address: str | None, *, workers: int, gpus: bool) -> Iterator[None
         _connect(ray, options)
         keep_sigterm()
         try:
-            yield
+            yield False
         finally:
             ray.shutdown()
 

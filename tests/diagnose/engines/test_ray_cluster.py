@@ -15,7 +15,7 @@ from spectra.diagnose.engines.ray_cluster import check_address, connected
 from spectra.errors import EngineError, InputError, MissingPackageError
 from tests.cli.processes import in_process
 from tests.models import heavy_tailed, write_small
-from tests.ray_clusters import ray_is_there
+from tests.ray_clusters import EQUAL_WORKERS, ray_is_there
 
 pytestmark = ray_is_there
 
@@ -55,25 +55,25 @@ def test_a_place_where_nothing_listens_is_told_at_once(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skip(reason="under load Ray ends with a failed check of its own (task_manager.cc): to be understood")
 def test_a_cluster_of_this_machine_is_gone_with_the_command_however_that_ends(tmp_path):
     weights = {f"layers__{i}__fc__weight": heavy_tailed(600, 520, i) for i in range(6)}  # a task each, and 50 fits
     model, mark = write_small(tmp_path / "tiny.safetensors", **weights), uuid.uuid4().hex
     options = ["--engine", "ray", "--workers", "1", "--output", str(tmp_path / "out"), "--bootstrap-samples", "50"]
     command = [sys.executable, "-m", "spectra", "analyze", str(model), *options]
-    process = subprocess.Popen(command, env={**os.environ, "MARK": mark}, stderr=subprocess.PIPE, text=True)
+    environment = {**EQUAL_WORKERS, "MARK": mark}
+    process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
     while not is_begun(tmp_path / "out"):
         with suppress(subprocess.TimeoutExpired):
             pytest.fail(f"ended by itself with exit code {process.wait(timeout=0.05)}: {process.communicate()}")
     process.terminate()
     assert "Finished layers are kept in" in process.communicate()[1]
     assert process.returncode == 143
-    done = in_process(model, *options, "--json", "--quiet", env={"MARK": mark})
+    done = in_process(model, *options, "--json", "--quiet", env=environment)
     assert (done.returncode, done.stderr) == (0, "")  # and nothing of Ray's on stdout
     report = json.loads(done.stdout)
     assert report["layers"] == spectra.analyze(model, bootstrap_samples=50).to_dict()["layers"]
     assert (report["environment"]["engine"], report["environment"]["workers"]) == ("ray", 1)
-    assert [process for process in psutil.process_iter() if environment(process).get("MARK") == mark] == []
+    assert [process for process in psutil.process_iter() if environment_of(process).get("MARK") == mark] == []
 
 
 def is_begun(folder):
@@ -82,7 +82,7 @@ def is_begun(folder):
     return progress.exists() and progress.read_bytes().count(b"\n") > 1
 
 
-def environment(process):
+def environment_of(process):
     with suppress(psutil.Error, OSError):  # of others, or gone
         return process.environ()
     return {}
