@@ -30,7 +30,8 @@ import numpy as np
 
 from spectra.diagnose.distances import chosen_layers, layer_name
 from spectra.errors import InputError, TooFewEigenvaluesError, did_you_mean
-from spectra.esd.eigenvalues import MATRIX_ERRORS, AnyArray, FloatArray
+from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray
+from spectra.esd.gram import AnyArray
 from spectra.esd.spectrum import unit_scale
 from spectra.esd.truncation import decompose, project
 from spectra.results.records import SkippedTensor

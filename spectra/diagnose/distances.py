@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spectra.errors import InputError, NonFiniteWeightsError, did_you_mean
-from spectra.esd.eigenvalues import ReadRows, block_rows, safe_gram, transposed_reader
+from spectra.esd.gram import ReadRows, block_rows, safe_gram, transposed_reader
 from spectra.sources import StoredTensor, open_source
 from spectra.sources.difference import matched_names
 from spectra.sources.tensors import FLOAT_DTYPES

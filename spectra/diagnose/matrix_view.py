@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spectra.esd.eigenvalues import FloatArray, ReadRows
+from spectra.esd.eigenvalues import FloatArray
+from spectra.esd.gram import ReadRows
 from spectra.esd.subspaces import Side, SingularBasis
 from spectra.matrices import WeightMatrices
 from spectra.matrices.cuts import Factors, Kernel

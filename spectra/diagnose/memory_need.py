@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from rich.filesize import decimal as in_words
 
 from spectra.errors import InputError
-from spectra.esd.eigenvalues import block_rows
+from spectra.esd.gram import block_rows
 from spectra.esd.stacks import stack_size
 from spectra.matrices import WeightMatrices
 from spectra.matrices.cuts import Dense, Kernel

@@ -19,6 +19,7 @@ from spectra.results.records import ModelInfo, SkippedTensor
 from spectra.results.settings import AnalysisSettings
 from spectra.results.words import counted
 from spectra.sources import Source
+from spectra.sources.file_checks import reading
 from spectra.sources.tensors import StoredTensor
 
 _HASHED_AT_ONCE = 2**22  # numbers
@@ -151,7 +152,8 @@ def _revision(source: Source, tensors: Sequence[StoredTensor]) -> str:
     # The configuration says how weights are split: other heads, other rows of the report.
     digest = hashlib.sha256(json.dumps(source.config, sort_keys=True, default=str).encode())
     for file in source.files:
-        stat = file.stat()
+        with reading(file):  # another process may have taken it away since it was opened
+            stat = file.stat()
         digest.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}|".encode())
     for tensor in [] if source.files else tensors:
         if tensor.size and not (tensor.unreadable or tensor.no_base):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectra.esd.eigenvalues import FloatArray, block_rows
+from spectra.esd.eigenvalues import FloatArray
+from spectra.esd.gram import block_rows
 from spectra.matrices import WeightMatrices
 
 

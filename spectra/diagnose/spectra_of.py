@@ -10,16 +10,8 @@ from typing import cast
 
 from spectra.diagnose.kept_grams import KeptGrams
 from spectra.esd.accelerator import CPU
-from spectra.esd.eigenvalues import (
-    MATRIX_ERRORS,
-    AnyArray,
-    FloatArray,
-    Method,
-    Precision,
-    ReadRows,
-    singular_value_spectrum,
-    spectra_together,
-)
+from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray, Method, Precision, singular_value_spectrum, spectra_together
+from spectra.esd.gram import AnyArray, ReadRows
 from spectra.esd.spectrum import Spectrum, pool
 from spectra.matrices import WeightMatrices, operator_matrices
 from spectra.results.settings import AnalysisSettings

@@ -21,7 +21,7 @@ from spectra.diagnose.paired_jobs import in_place_of, jobs_by_name
 from spectra.diagnose.plan import plan_analysis
 from spectra.diagnose.work import Progress
 from spectra.errors import NonFiniteWeightsError
-from spectra.esd.eigenvalues import ReadRows
+from spectra.esd.gram import ReadRows
 from spectra.esd.low_rank import low_rank_spectrum
 from spectra.matrices import WeightMatrices
 from spectra.results.model_shift import MatrixShift, ModelShift

@@ -27,7 +27,8 @@ import math
 
 import numpy as np
 
-from spectra.esd.eigenvalues import FloatArray, ReadRows, safe_gram, spectrum
+from spectra.esd.eigenvalues import FloatArray, spectrum
+from spectra.esd.gram import ReadRows, safe_gram
 from spectra.esd.spectrum import Spectrum, spectrum_of_singular_values
 from spectra.esd.subspaces import SMALL_SIDE, SingularBasis
 

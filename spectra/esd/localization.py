@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spectra.errors import InputError, NonFiniteWeightsError
-from spectra.esd.eigenvalues import FloatArray, Precision, ReadRows, safe_gram, transposed_reader
+from spectra.esd.eigenvalues import FloatArray, Precision
+from spectra.esd.gram import ReadRows, safe_gram, transposed_reader
 from spectra.esd.real_array import real_array
 
 if TYPE_CHECKING:

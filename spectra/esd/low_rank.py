@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError, NonFiniteWeightsError
-from spectra.esd.eigenvalues import PRECISIONS, AnyArray, FloatArray, Precision
+from spectra.esd.eigenvalues import PRECISIONS, FloatArray, Precision
+from spectra.esd.gram import AnyArray
 from spectra.esd.spectrum import Spectrum
 from spectra.esd.subspaces import SingularVectors
 

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectra.errors import InputError
 from spectra.esd.accelerator import CPU
-from spectra.esd.eigenvalues import MATRIX_ERRORS, AnyArray, FloatArray, Precision, ReadRows, spectra_together
+from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray, Precision, spectra_together
+from spectra.esd.gram import AnyArray, ReadRows
 from spectra.esd.marchenko_pastur import MarchenkoPasturMethod, fit_marchenko_pastur
 from spectra.esd.power_law import ascending_spectrum
 

@@ -29,7 +29,8 @@ from numpy.typing import ArrayLike
 
 from spectra.errors import InputError
 from spectra.esd.accelerator import CPU
-from spectra.esd.eigenvalues import AnyArray, FloatArray, Precision, ReadRows, spectra_together
+from spectra.esd.eigenvalues import FloatArray, Precision, spectra_together
+from spectra.esd.gram import AnyArray, ReadRows
 from spectra.esd.real_array import real_array
 from spectra.esd.spectrum import Spectrum, pool
 

@@ -27,7 +27,8 @@ from typing import Literal
 import numpy as np
 
 from spectra.errors import InputError, NonFiniteWeightsError
-from spectra.esd.eigenvalues import AnyArray, FloatArray, ReadRows, block_rows, safe_gram, transposed_reader
+from spectra.esd.eigenvalues import FloatArray
+from spectra.esd.gram import AnyArray, ReadRows, block_rows, safe_gram, transposed_reader
 
 Side = Literal["left", "right"]
 
@@ -70,7 +71,7 @@ class SingularBasis:
         shape: ``(rows, cols)``, both at least 1.
         known: All eigenvalues of the Gram matrix, ascending, if they are known: they make leading vectors cheap. Checked: those
             of another matrix cost time, and change nothing.
-        gram: The Gram matrix and its scale, if they are at hand, as :func:`spectra.esd.eigenvalues.safe_gram` gives them.
+        gram: The Gram matrix and its scale, if they are at hand, as :func:`spectra.esd.gram.safe_gram` gives them.
 
     Attributes:
         shape: ``(rows, cols)``.

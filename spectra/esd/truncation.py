@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spectra.errors import InputError, NonFiniteWeightsError
-from spectra.esd.eigenvalues import AnyArray, FloatArray, block_rows
+from spectra.esd.eigenvalues import FloatArray
+from spectra.esd.gram import AnyArray, block_rows
 
 
 def truncated(matrix: ArrayLike, kept: slice) -> FloatArray:

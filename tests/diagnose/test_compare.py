@@ -12,7 +12,7 @@ import spectra
 from spectra.diagnose import matrix_change
 from spectra.errors import InputError, ResultsError, SourceError
 from spectra.esd import eigenvalues, subspaces
-from spectra.esd.eigenvalues import safe_gram
+from spectra.esd.gram import safe_gram
 from spectra.results.comparison import METRICS_ONLY, NO_COUNTERPART, Finding
 from spectra.results.comparison_store import ComparisonRun
 from tests.adapters import adapted, edit, folders, merged_by_peft, state

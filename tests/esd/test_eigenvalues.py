@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectra import InputError, NonFiniteWeightsError, eigenvalues, fit_power_law
-from spectra.esd.eigenvalues import block_rows, spectrum
+from spectra.esd.eigenvalues import spectrum
+from spectra.esd.gram import block_rows
 from spectra.esd.spectrum import pool
 from tests.strategies import ALPHA_RTOL, matrices
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectra import InputError, NonFiniteWeightsError
-from spectra.esd.eigenvalues import block_rows
+from spectra.esd.gram import block_rows
 from spectra.esd.truncation import decompose, project, truncated
 from tests.strategies import matrices
 
