@@ -51,6 +51,10 @@ class EngineError(SpectraError):
     """The machines that were to share the work cannot be reached, or lack what they need."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came; whatever answers Ctrl-C answers it, too."""
+
+
 class SpectraWarning(UserWarning):
     """A result that can be used, but is doubtful; said once for a cause."""
 

@@ -12,11 +12,9 @@ from types import FrameType
 
 import click
 
+from spectra.errors import Terminated
+
 INTERRUPTED, TERMINATED = 130, 143  # as shells have it: 128 and the number of the signal
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came; whatever answers Ctrl-C answers it, too."""
 
 
 class Interrupted(Exception):  # noqa: N818 - no error; and no KeyboardInterrupt, to which click adds words of its own

@@ -38,7 +38,8 @@ A file of settings gives each a name and what it changes:
 The same command goes on with a sweep that stopped, and tries failed runs again. Another grid or more seeds add runs to DIR.
 With --jobs the processors are divided, unless OMP_NUM_THREADS is set; the number of threads changes the last digits.
 
-Exit codes: 0 done; 1 done, but a run has failed; 2 usage or input error, of recipes all faults at once; 130 interrupted.
+Exit codes: 0 done; 1 done, but a run has failed; 2 usage or input error, of recipes all faults at once;
+130 interrupted; 143 terminated.
 """
 
 

@@ -272,7 +272,7 @@ def _run(
             if file is not None and (interrupts.wanted or time.monotonic() >= due):
                 due = time.monotonic() + max(_SECONDS_BETWEEN_SAVES, save() / _SHARE_OF_SAVING)
             if interrupts.wanted:
-                raise KeyboardInterrupt
+                raise interrupts.interrupt()
         save_if_new()
     if seen < to_skip or seen == 0:
         raise InputError(

@@ -9,18 +9,29 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from spectra.errors import Terminated
+
 
 class Interrupts:
     """Remembers that the user wants to stop."""
 
     def __init__(self) -> None:
-        self.wanted = False
+        self._number: int | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a signal came."""
+        return self._number is not None
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """Remember the first signal; the second one stops at once."""
-        if self.wanted:
-            raise KeyboardInterrupt
-        self.wanted = True
+        is_second, self._number = self.wanted, number
+        if is_second:
+            raise self.interrupt()
+
+    def interrupt(self) -> KeyboardInterrupt:
+        """Return what to raise where it is time to stop: by its signal."""
+        return Terminated() if self._number == signal.SIGTERM else KeyboardInterrupt()
 
 
 @contextmanager

@@ -217,7 +217,7 @@ def _complete(
                     surface.save(file, force=True)
                     due = time.monotonic() + _SECONDS_BETWEEN_SAVES
                 if interrupts.wanted:
-                    raise KeyboardInterrupt
+                    raise interrupts.interrupt()
         finally:
             around.restore()
             if file is not None:

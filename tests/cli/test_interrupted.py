@@ -8,8 +8,9 @@ import sys
 import click
 import pytest
 
-from spectra.cli.interrupted import Interrupted, Terminated, ended, keeping, sigterm_like_ctrl_c
+from spectra.cli.interrupted import Interrupted, ended, keeping, sigterm_like_ctrl_c
 from spectra.cli.main import main
+from spectra.errors import Terminated
 from spectra.results.run_locks import locked
 from tests.training.dcs.full_disk import full_disk
 

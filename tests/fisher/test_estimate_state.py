@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from spectra import InputError
-from spectra.errors import ResultsError
+from spectra.errors import ResultsError, Terminated
 from spectra.fisher import estimate as module
 from spectra.fisher.estimate import fisher
 from tests.fisher.models import CASES, LLAMA, causal
@@ -68,8 +68,9 @@ def saves_every_batch(monkeypatch):
 def test_a_signal_stops_after_the_batch_and_the_run_goes_on_from_there(tmp_path, number, which, settings):
     state, seen = tmp_path / "unfinished.safetensors", []
     expected = fisher(classifier(), data(), **settings)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         fisher(classifier(), data(), state=state, progress=at(number, lambda: signal.raise_signal(which)), **settings)
+    assert isinstance(stopped.value, Terminated) == (which == signal.SIGTERM)
     assert state.exists()
     resumed = fisher(classifier(), data(), state=state, progress=lambda done: seen.append(done.num_batches), **settings)
     assert_same_bits(resumed, expected)

@@ -112,7 +112,7 @@ def run_side_by_side(
         finally:
             _kill(running)
         if interrupts.wanted:
-            raise KeyboardInterrupt
+            raise interrupts.interrupt()
 
 
 def _tell(running: Sequence[_Running]) -> None:

@@ -81,13 +81,13 @@ class Session:
         try:
             trainer.train(resume_from_checkpoint=str(start.folder) if start else self._has_a_teacher())
         finally:
-            is_unanswered = stopping.release()
+            unanswered = stopping.release()
             if log is not None:
                 trainer.remove_callback(log)  # the last evaluations are of the state that is kept, not of the last step
                 log.close()
         self._spent.seconds.update(so_far()[1])
-        if is_unanswered:
-            raise KeyboardInterrupt
+        if unanswered:
+            raise unanswered
 
     def evaluate(self) -> None:
         """Evaluate the model that is kept, on the test data this once."""

@@ -50,16 +50,16 @@ class Stopping(TrainerCallback):
             KeyboardInterrupt: That was asked for.
         """
         if self._stops:
-            raise KeyboardInterrupt
+            raise self._interrupts.interrupt()
 
-    def release(self) -> bool:
+    def release(self) -> KeyboardInterrupt | None:
         """Catch no more signals.
 
         Returns:
-            Whether one came that nobody has answered.
+            What to raise, if one came that nobody has answered.
         """
         self._held.close()
-        return self._interrupts.wanted
+        return self._interrupts.interrupt() if self._interrupts.wanted else None
 
 
 def _is_wanted(interrupts: Interrupts, args: Any) -> bool:

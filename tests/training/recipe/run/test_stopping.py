@@ -4,6 +4,7 @@ from contextlib import suppress
 import pytest
 from transformers import Trainer, TrainerCallback
 
+from spectra.errors import Terminated
 from spectra.training.recipe.run.stopping import Stopping
 from tests.dcs_runs import arguments, bert, samples
 
@@ -58,9 +59,10 @@ def test_handlers_are_put_back(tmp_path):
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_a_signal_after_the_last_step_is_told_to_who_asks():
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_after_the_last_step_is_told_to_who_asks(number, raised):
     stopping = Stopping()
-    assert not stopping.release()
+    assert stopping.release() is None
     stopping.on_train_begin(None, None, None)
-    signal.raise_signal(signal.SIGINT)
-    assert stopping.release()
+    signal.raise_signal(number)
+    assert type(stopping.release()) is raised
