@@ -23,7 +23,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from spectra._version import __version__
 from spectra.diagnose.assembly import Diagnosed
 from spectra.diagnose.further import is_complete
-from spectra.diagnose.layer import known_before_reading
+from spectra.diagnose.layer import names_of
 from spectra.diagnose.spectra_of import scale_of
 from spectra.errors import ResultsError
 from spectra.esd.accelerator import CPU
@@ -92,6 +92,7 @@ class RowCache:
         self._compute = compute
         self._settings = settings
         self._lock = threading.Lock()
+        self._conditions = lru_cache(partial(_conditions, settings))
 
     def __call__(self, batch: Sequence[WeightMatrices], device: str) -> list[Diagnosed]:
         """Return the rows of weights, and their eigenvalues where they have any.
@@ -131,16 +132,11 @@ class RowCache:
             return ""
         named = {"name": job.matrix_name} if is_random(self._settings) else {}
         scale = scale_of(job, self._settings)
-        about = {**_conditions(self._settings, device), **_form(job), **named, "scale": scale, "numbers": numbers}
+        about = {**self._conditions(device), **_form(job), **named, "scale": scale, "numbers": numbers}
         return blake3(json.dumps(about, sort_keys=True, default=repr).encode()).hexdigest()
 
     def _found(self, job: WeightMatrices, key: str) -> Diagnosed | None:
-        kept = read_row(self._folder, key) if key else None
-        if kept is None:
-            return None
-        row, values = kept
-        here = known_before_reading(job)
-        return dataclasses.replace(row, **{name: getattr(here, name) for name in _NAMES}), values
+        return read_row(self._folder, key, names_of(job)) if key else None
 
     def _keep(self, job: WeightMatrices, device: str, key: str, row: LayerDiagnostics, values: FloatArray | None) -> None:
         """Keep a row, unless it says what went wrong, or its weight was written to while it was analysed."""

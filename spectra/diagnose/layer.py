@@ -139,16 +139,24 @@ def diagnosed(
     return _described(row, found, matrices, settings), found.fitted.eigenvalues
 
 
+def names_of(m: WeightMatrices) -> dict[str, Any]:
+    """Return the columns of a row that tell of the weight at hand, and that no number depends on."""
+    return {
+        "layer_name": m.layer_name,
+        "matrix_name": m.matrix_name,
+        "kind": m.kind,
+        "part": m.part,
+        "expert": m.expert,
+        "stack": m.stack,
+        "tied_to": ", ".join(m.tied_names),
+    }
+
+
 def known_before_reading(m: WeightMatrices) -> LayerDiagnostics:
     """Return the row of a weight with what its name, shape and dtype tell, and no numbers."""
     small, large = sorted((m.num_rows, m.num_cols))
     return LayerDiagnostics(
-        layer_name=m.layer_name,
-        matrix_name=m.matrix_name,
-        kind=m.kind,
-        part=m.part,
-        expert=m.expert,
-        stack=m.stack,
+        **names_of(m),
         dtype=m.tensor.dtype,
         is_transposed=m.is_transposed,
         num_rows=m.num_rows,
@@ -159,7 +167,6 @@ def known_before_reading(m: WeightMatrices) -> LayerDiagnostics:
         num_eigenvalues=m.num_eigenvalues,
         status=LayerStatus.OK,
         quantized=m.tensor.quantized,
-        tied_to=", ".join(m.tied_names),
     )
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +52,13 @@ def open_rows(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def read_row(folder: Path, key: str) -> KeptRow | None:
+def read_row(folder: Path, key: str, changes: Mapping[str, Any] = MappingProxyType({})) -> KeptRow | None:
     """Read a row.
 
     Args:
         folder: What ``open_rows`` gave.
         key: Hexadecimal.
+        changes: Columns that are other ones here.
 
     Returns:
         The row and its eigenvalues; ``None`` where there is none, or none that can be trusted.
@@ -67,7 +71,7 @@ def read_row(folder: Path, key: str) -> KeptRow | None:
         text, values = arrays["row"].tobytes(), arrays["eigenvalues"]
         if arrays["checksum"].tobytes() != _checksum(key, text, values):
             return None
-        return layer_from_dict(json.loads(text)), np.array(values, dtype=np.float64)
+        return layer_from_dict({**json.loads(text), **changes}), np.array(values, dtype=np.float64)
     except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
         return None
 

@@ -225,13 +225,14 @@ def layer_from_dict(row: dict[str, Any]) -> LayerDiagnostics:
         ValueError: A status that this version does not know.
     """
     values: dict[str, Any] = {}
-    for f in dataclasses.fields(LayerDiagnostics):
-        if f.name not in row and f.default is dataclasses.MISSING:
-            raise KeyError(f.name)
-        value = row.get(f.name, f.default)
-        values[f.name] = math.nan if value is None and f.type == "float" else value
+    for name, default, is_float in _FIELDS:
+        value = row[name] if default is dataclasses.MISSING else row.get(name, default)
+        values[name] = math.nan if value is None and is_float else value
     values["status"] = LayerStatus(values["status"])
     return LayerDiagnostics(**values)
+
+
+_FIELDS = tuple((f.name, f.default, f.type == "float") for f in dataclasses.fields(LayerDiagnostics))
 
 
 @dataclass(frozen=True)
