@@ -60,7 +60,7 @@ for (name, seed), folder in folders.items():
 #
 # Two kinds of noise come before any conclusion: the test set is small, so each accuracy has a standard error; and another
 # seed, with other examples and another random head, gives another accuracy. A difference has to be larger than both.
-# (Diagnostics have a budget of 5 % of the time of training; those before and after it are always made, and weigh in so
+# (Diagnostics have a budget of 3 % of the time of training; those before and after it are always made, and weigh in so
 # short a run.)
 
 # %%

