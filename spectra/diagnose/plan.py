@@ -129,6 +129,9 @@ def model_info(source: Source, plan: AnalysisPlan, *, revision: bool) -> ModelIn
 
     Returns:
         Name, location, fingerprint and revision.
+
+    Raises:
+        SourceError: A file that is gone by now.
     """
     digest = hashlib.sha256()
     tensors = {job.tensor.name: job.tensor for job in plan.jobs}

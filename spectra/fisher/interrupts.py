@@ -24,13 +24,13 @@ class Interrupts:
         return self._number is not None
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Remember the first signal; the second one stops at once."""
+        """Remember a signal; the second one stops at once, by its own number."""
         is_second, self._number = self.wanted, number
         if is_second:
             raise self.interrupt()
 
     def interrupt(self) -> KeyboardInterrupt:
-        """Return what to raise where it is time to stop: by its signal."""
+        """Return what to raise where it is time to stop: by its signal, if it came to this process and not to others alone."""
         return Terminated() if self._number == signal.SIGTERM else KeyboardInterrupt()
 
 

@@ -211,6 +211,10 @@ def column_meanings() -> dict[str, str]:
     return {f.name: f.metadata["meaning"] for f in dataclasses.fields(LayerDiagnostics)}
 
 
+# Asked for once: a cache makes many rows.
+_FIELDS = tuple((f.name, f.default, f.type == "float") for f in dataclasses.fields(LayerDiagnostics))
+
+
 def layer_from_dict(row: dict[str, Any]) -> LayerDiagnostics:
     """Rebuild a row from ``to_dict()`` or from JSON.
 
@@ -230,9 +234,6 @@ def layer_from_dict(row: dict[str, Any]) -> LayerDiagnostics:
         values[name] = math.nan if value is None and is_float else value
     values["status"] = LayerStatus(values["status"])
     return LayerDiagnostics(**values)
-
-
-_FIELDS = tuple((f.name, f.default, f.type == "float") for f in dataclasses.fields(LayerDiagnostics))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 
 import spectra
+from spectra.diagnose import cache as module
 from spectra.diagnose.cache import RowCache
-from spectra.diagnose.layer import diagnose_layers
+from spectra.diagnose.layer import diagnose_layers, names_of
 from spectra.diagnose.plan import plan_analysis
 from spectra.diagnose.profiles import resolve_settings
 from spectra.errors import SpectraWarning
@@ -158,6 +159,11 @@ def test_names_in_a_row_are_those_of_the_weight_at_hand(tmp_path):
     assert [(row.layer_name, row.expert) for row in report.layers] == [(f"mlp.experts.{n}.up_proj", n) for n in range(2)]
     assert counts(report) == (2, 0)
     assert content(report) == content(spectra.analyze(experts))
+
+
+def test_the_columns_that_name_a_weight_are_those_that_the_cache_leaves_empty():
+    (job,) = plan_analysis(open_source({"a.weight": np.eye(30)}), resolve_settings("default")).jobs
+    assert set(names_of(job)) == set(module._NAMES)
 
 
 def test_the_cache_names_no_layer(tmp_path):

@@ -80,8 +80,9 @@ def run(
         at_once: Most jobs in flight. Default: twice the CPUs of the cluster, as they come and go.
         on_gpu: Each job needs a GPU.
         repeated: Called for each job that is tried again.
-        stays_connected: Whether leaving the loop early must cancel what runs: a cluster ends it with the connection, and a job
-            that ends while it is cancelled can end the process (Ray 2.60, a check of its own).
+        stays_connected: Whether the connection outlives this call: then leaving the loop early cancels what runs. Otherwise the
+            cluster ends it with the connection; a job that ends while it is cancelled can end this process (Ray 2.60, a check
+            of its own).
 
     Yields:
         Each job, or part of one, with its result, in order of completion.

@@ -114,5 +114,5 @@ def _steady(figure: Figure) -> None:
     from spectra.report.figures.steady_layout import SteadyLayout
 
     engine = figure.get_layout_engine()
-    if isinstance(engine, ConstrainedLayoutEngine) and not isinstance(engine, SteadyLayout):
+    if type(engine) is ConstrainedLayoutEngine:  # one of another kind knows why
         figure.set_layout_engine(SteadyLayout(**engine.get()))

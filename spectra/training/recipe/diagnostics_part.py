@@ -99,7 +99,7 @@ class DiagnosticsPart(Part):
         "spectra are recorded after each epoch, at both ends, or never", _OURS, one_of(("epoch", "ends", "none")), "epoch"
     )
     fisher: bool = option("record the Fisher of the training data before training", _OURS, SWITCH, False)
-    # Masks, hooks and logs, which no clock sees, take up to 2 % more: 5 % in all (docs/recipes.md, measured).
+    # Masks, hooks and logs, which no clock sees, take about 2 % more: about 5 % in all (docs/recipes.md, measured).
     budget: float = option("share of the training time that all diagnostics may take", _OURS, _BUDGET, 0.03)
 
     @property

@@ -51,7 +51,7 @@ def run_recipe(
         InputError: Faults of the recipe, all of them; or a folder that holds another run.
         ResultsError: Another process runs it, or the disk is full.
         SourceError: A model or data that cannot be had.
-        KeyboardInterrupt: Ctrl-C or SIGTERM.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM as ``Terminated``.
     """
     found = _found(recipe, changes)
     rank, world = process_rank()

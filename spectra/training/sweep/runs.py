@@ -137,7 +137,7 @@ def run_sweep(plan: SweepPlan, *, jobs: int = 1, progress: SweepProgress | None 
     Raises:
         InputError: Jobs below 1, or another process has made the folder that of another sweep.
         ResultsError: The folder cannot be written, or another process runs it. What is finished stays.
-        KeyboardInterrupt: Ctrl-C. What is finished stays, and the others have a checkpoint.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM as ``Terminated``. What is finished stays, and the others have a checkpoint.
     """
     if jobs < 1:
         raise InputError(f"jobs: expected at least 1, got {jobs}.")

@@ -28,8 +28,10 @@ def cluster():
 
 
 def wait_for(*paths):
-    """Wait until jobs have written files."""
+    """Wait until jobs have written files, but not for ever."""
+    until = time.monotonic() + 120
     while not all(path.exists() for path in paths):
+        assert time.monotonic() < until, "a job has not begun"
         time.sleep(0.02)
 
 

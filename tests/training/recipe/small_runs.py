@@ -151,13 +151,15 @@ def place_death(place):
 
 def forked(work):
     """Do something in a process of its own; return how that ended."""
+    from spectra.cli.interrupted import exit_code
+
     child = os.fork()
     if child == 0:
         try:
             work()
             os._exit(0)
-        except KeyboardInterrupt:
-            os._exit(130)
+        except KeyboardInterrupt as interrupt:
+            os._exit(exit_code(interrupt))
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             os._exit(2)

@@ -7,7 +7,7 @@ from spectra.training.recipe.options import PartError
 RECIPE = "{model: demo, data: {train: a.txt}, output: runs/a}"
 
 
-def test_diagnostics_may_take_a_twentieth_of_the_time_unless_more_is_granted():
+def test_diagnostics_may_take_three_hundredths_of_the_time_unless_more_is_granted():
     assert parse_recipe(RECIPE).diagnostics.budget == 0.03
     assert parse_recipe(RECIPE, ["diagnostics.budget=0.2"]).diagnostics.budget == 0.2
 

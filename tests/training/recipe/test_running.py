@@ -50,13 +50,17 @@ def ended(tmp_path_factory):
     return folder, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
+def interrupted_code(place):
+    return 143 if place.startswith("SIGTERM") else 130
+
+
 @needs_fork
 @pytest.mark.slow
 class TestEnding:
     @pytest.mark.parametrize("place", KILLED + INTERRUPTED + FULL)
     def test_a_run_that_was_ended_anywhere_goes_on_as_if_it_was_not(self, ended, place):
         folder, codes, _ = ended
-        expected = -signal.SIGKILL if place in KILLED else 130 if place in INTERRUPTED else 2
+        expected = -signal.SIGKILL if place in KILLED else interrupted_code(place) if place in INTERRUPTED else 2
         assert codes[place] == [expected, 0]
         assert outcome(folder / place.replace(" ", "-")) == outcome(folder / "nowhere")
 

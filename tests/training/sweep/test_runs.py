@@ -24,12 +24,13 @@ RATES = {"training.learning_rate": [1e-4, 3e-4]}
 
 SWEEP = f"""
 import sys
+from spectra.cli.interrupted import exit_code
 from spectra.training.sweep.runs import plan_sweep, run_sweep
 recipe, output = sys.argv[1:]
 try:
     run_sweep(plan_sweep(recipe, output=output, seeds=[0, 1]), jobs=2, worker="{WORKER}")
-except KeyboardInterrupt:
-    sys.exit(130)
+except KeyboardInterrupt as interrupt:
+    sys.exit(exit_code(interrupt))
 """
 
 ALONE = """
@@ -249,11 +250,11 @@ def is_alive(run):
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_lets_runs_stop_and_the_same_call_goes_on(hanging, swept, orders, tmp_path, number):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_lets_runs_stop_and_the_same_call_goes_on(hanging, swept, orders, tmp_path, number, code):
     process, runs = hanging
     process.send_signal(number)
-    assert process.wait() == 130
+    assert process.wait() == code
     assert [(run / "stopped").read_text() for run in runs] == ["once", "once"]
     assert list(states(load_sweep(tmp_path / "sweep")).values()) == [BEGUN, BEGUN]
     for seed in (0, 1):

@@ -41,7 +41,8 @@ class SpectraCallback(TrainerCallback, ExportableState):
         folder: Of the run: results are in its folder ``diagnostics``, in ``before``, ``epoch-001``, ..., ``after``.
         when: ``"epoch"``, ``"ends"`` (before and after only) or ``"none"``.
         model: Analysed in the place of the trainer's model, where that is built around it.
-        budget: Share of the time of training, in (0, 1]. Default 0.05: our choice, as for TempBalance.
+        budget: Share of the time of training, in (0, 1]. Default 0.05: our choice, as for TempBalance; a
+            recipe passes its own.
         now: Returns seconds.
 
     Attributes:

@@ -57,7 +57,7 @@ class Session:
         """Train to the end, from the last checkpoint on.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C or SIGTERM.
+            KeyboardInterrupt: Ctrl-C, or SIGTERM as ``Terminated``.
         """
         trainer, start = self._trainer, last_checkpoint(self._folder / CHECKPOINTS)
         before = {} if start is None else dict(start.position.seconds)
