@@ -63,7 +63,8 @@ def test_no_more_is_in_flight_than_the_budget_and_every_job_runs_once(needs, spa
 def test_jobs_run_side_by_side_where_they_fit():
     # Both must be under way at once: each waits for the other.
     met = threading.Barrier(2)
-    list(local.run(lambda job: met.wait(timeout=30), [1, 2], cost=float, workers=2, need=int, budget=3))
+    done = local.run(lambda job: met.wait(timeout=30), [1, 2], cost=float, workers=2, need=int, budget=3)
+    assert sorted(arrived for _, arrived in done) == [0, 1]  # a barrier numbers who waits at it
 
 
 def test_jobs_run_one_after_the_other_where_they_do_not():
