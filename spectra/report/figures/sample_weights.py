@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 _NUM_ROWS = 20  # of samples
-_PANEL, _ROW, _AROUND_ROWS, _UNDER_ROWS = 1.35, 0.135, 1.0, 0.25  # inches
+_PANEL, _ROW, _AROUND_ROWS = 1.35, 0.135, 1.0  # inches
+_UNDER_ROWS = 0.25  # inches, of a column: its bar of colours is narrower, and what it means takes a second line
 _OUTER, _INNER = (0.01, 0.99), (0.1, 0.9)  # quantiles
 _LINEAR_TO = 0.1  # weights under it, as boosting without bounds makes them, share one stretch of the axis with 0
 _CELLS = "Blues"  # ordered, with any colour vision and in grey
