@@ -12,7 +12,7 @@ Names, the container and the place of a file are not part of it: the names in a 
 random numbers are drawn, which depend on the seed and the name of the matrix, both are.
 
 Everything is read, and no list of known files and their times is trusted: a digest cannot be out of date. Finding all rows took
-11 and 5 % of the time of an analysis of layers that are 384 and 768 wide (docs/how-to/cache.md), and takes less of wider ones,
+10 and 5 % of the time of an analysis of layers that are 384 and 768 wide (docs/how-to/cache.md), and takes less of wider ones,
 as the work per number grows with the width. BLAKE3, because even weights that are made for it must not share a digest, and
 SHA-256 takes twice the time (90 MB: 32 ms against 62, by the processor's instructions; a checksum such as XXH3 takes 8).
 """
@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -44,9 +44,10 @@ from spectra.matrices import WeightMatrices
 from spectra.results.kept_rows import read_row, write_row
 from spectra.results.records import SCHEMA_VERSION, LayerDiagnostics
 from spectra.results.settings import AnalysisSettings, is_random, settings_of_rows
+from spectra.sources.tensors import StoredTensor
 
 # Raised when a key or an entry comes to mean something else.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 # Columns that tell of the weight at hand; in the cache they are empty, so that it names no layers of anybody's model.
 _NAMES: dict[str, Any] = {
@@ -60,6 +61,11 @@ _NOT_IN_KEY = {
     "layer_name", "matrix_name", "kind", "part", "expert", "stack", "tied_names", "tensor",
     "name", "read", "layout", "tied_to", "unreadable", "part_of", "factors", "no_base",
 }  # fmt: skip
+
+_IN_KEY = {
+    part.__name__: [field.name for field in dataclasses.fields(part) if field.name not in _NOT_IN_KEY]
+    for part in (WeightMatrices, StoredTensor)
+}
 
 # Numbers: 4 MiB of float32, little beside what the analysis holds. Up to four times as many take as long.
 _READ_AT_ONCE = 2**20
@@ -132,8 +138,8 @@ class RowCache:
             return ""
         named = {"name": job.matrix_name} if is_random(self._settings) else {}
         scale = scale_of(job, self._settings)
-        about = {**self._conditions(device), **_form(job), **named, "scale": scale, "numbers": numbers}
-        return blake3(json.dumps(about, sort_keys=True, default=repr).encode()).hexdigest()
+        about = {"conditions": self._conditions(device), **_form(job), **named, "scale": scale, "numbers": numbers}
+        return _digest_of(about)
 
     def _found(self, job: WeightMatrices, key: str) -> Diagnosed | None:
         return read_row(self._folder, key, names_of(job)) if key else None
@@ -148,26 +154,30 @@ class RowCache:
             self.trouble = str(error)
 
 
-def _conditions(settings: AnalysisSettings, device: str) -> dict[str, Any]:
-    """Return what the rows of all weights depend on: of a device the kind, and whether NumPy or torch computes there."""
+def _digest_of(about: Mapping[str, Any]) -> str:
+    return blake3(json.dumps(about, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def _conditions(settings: AnalysisSettings, device: str) -> str:
+    """Digest what the rows of all weights depend on: of a device the kind, and whether NumPy or torch computes there."""
     is_torch = device != CPU
     packages = ["scipy", "torch"] if is_torch else ["scipy"]
-    return {
+    about = {
         "cache": _CACHE_VERSION,
         "schema": SCHEMA_VERSION,
         "versions": {"spectra": __version__, "numpy": np.__version__} | {name: _version(name) for name in packages},
         "device": f"torch {device.partition(':')[0]}" if is_torch else CPU,
         "settings": settings_of_rows(settings),
     }
+    return _digest_of(about)
 
 
 def _form(job: WeightMatrices) -> dict[str, str]:
     """Return how a weight's matrices lie in its tensor, and what is known of their numbers."""
     return {
-        f"{type(part).__name__}.{field.name}": repr(getattr(part, field.name))
+        f"{type(part).__name__}.{name}": repr(getattr(part, name))
         for part in (job, job.tensor)
-        for field in dataclasses.fields(part)
-        if field.name not in _NOT_IN_KEY
+        for name in _IN_KEY[type(part).__name__]
     }
 
 
@@ -176,6 +186,7 @@ def _digest(job: WeightMatrices) -> str:
     for array in _arrays(job):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        del array  # its memory serves for the next block; without that this takes a tenth longer
     return digest.hexdigest()
 
 

@@ -102,16 +102,15 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
             )
         raise SourceError(_nothing_to_analyse(source, skipped))
     names = Counter(job.matrix_name for job in jobs)
+    # 'a' and 'a.weight' in one file are one layer name and two matrices.
     jobs = [
-        dataclasses.replace(
-            job,
-            tied_names=tuple(tied.get(job.tensor.name, ())),
-            # 'a' and 'a.weight' in one file are one layer name and two matrices.
-            matrix_name=job.tensor.name + job.matrix_name.removeprefix(job.layer_name)
-            if names[job.matrix_name] > 1
-            else job.matrix_name,
-        )
+        dataclasses.replace(job, matrix_name=job.tensor.name + job.matrix_name.removeprefix(job.layer_name))
+        if names[job.matrix_name] > 1
+        else job
         for job in jobs
+    ]
+    jobs = [
+        dataclasses.replace(job, tied_names=tuple(tied[job.tensor.name])) if job.tensor.name in tied else job for job in jobs
     ]
     jobs, skipped = _filtered(jobs, skipped, settings)
     place = {tensor.name: number for number, tensor in enumerate(source.tensors)}

@@ -43,12 +43,16 @@ def open_rows(folder: str | os.PathLike[str]) -> Path:
         ResultsError: It holds something else, or cannot be made.
     """
     path = Path(folder).expanduser()
+    tag = path / CACHE_TAG
+    if tag.is_file():
+        return path
     others = names_in(path) - {CACHE_TAG}
-    if (path / CACHE_TAG).is_file():  # asked for after the names: another process may be making the folder
+    if tag.is_file():  # asked for again after the names: another process may have made the folder
         return path
     if others:
         raise ResultsError(f"'{path}' is no cache: it holds other files ('{min(others)}'). Choose a new or an empty folder.")
-    write_whole(made(path) / CACHE_TAG, _TAG_TEXT)
+    made(path)
+    write_whole(tag, _TAG_TEXT)
     return path
 
 
@@ -101,7 +105,7 @@ def write_row(folder: Path, key: str, row: LayerDiagnostics, eigenvalues: NDArra
 
 def _file(folder: Path, key: str) -> Path:
     # Folders by the first two digits: some file systems are slow with many thousand names in one.
-    return folder / key[:2] / f"{key}.safetensors"
+    return folder / f"{key[:2]}/{key}.safetensors"
 
 
 def _checksum(key: str, text: bytes, values: NDArray[np.float64]) -> bytes:

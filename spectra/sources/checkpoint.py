@@ -166,10 +166,12 @@ def _source(
     """Put names right, then what depends on them: the order of safetensors, which keep none, and ties."""
     old = [tensor.name for tensor in tensors]
     new = dict(zip(old, unwrapped_names(old, nested=nested), strict=True))
-    renamed = [
-        dataclasses.replace(tensor, name=new[tensor.name], tied_to=new[tensor.tied_to] if tensor.tied_to else None)
-        for tensor in tensors
-    ]
+    renamed = list(tensors)
+    if any(before != after for before, after in new.items()):
+        renamed = [
+            dataclasses.replace(tensor, name=new[tensor.name], tied_to=new[tensor.tied_to] if tensor.tied_to else None)
+            for tensor in tensors
+        ]
     is_safetensors = files[0].suffix == ".safetensors"
     if is_safetensors:
         renamed.sort(key=lambda tensor: model_order(tensor.name))

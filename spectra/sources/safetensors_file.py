@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +83,12 @@ def _reader(path: Path, offset: int, shape: tuple[int, ...], stored: str, dtype:
             raise SourceError(f"'{path}' holds numbers of dtype '{named(dtype)}', which are not read. Convert them.")
         count = (stop - start) * row_size
         itemsize = np.dtype(stored).itemsize
-        with reading(path):
-            # Opened anew for every block: thread-safe without a lock, and 20 µs beside a read of megabytes.
-            bits = np.fromfile(path, dtype=stored, count=count, offset=offset + start * row_size * itemsize)
-        if len(bits) != count:
+        bits = np.empty(count, dtype=stored)
+        with reading(path), path.open("rb", buffering=0) as file:
+            # Opened anew for every block: thread-safe without a lock, and 10 µs beside a read of megabytes.
+            file.seek(offset + start * row_size * itemsize)
+            found = _read_into(file, bits)
+        if found != bits.nbytes:
             raise SourceError(f"'{path}' became shorter while it was read. Do not write to a checkpoint under analysis.")
         return bits.reshape(stop - start, *shape[1:])
 
@@ -97,6 +100,15 @@ def _reader(path: Path, offset: int, shape: tuple[int, ...], stored: str, dtype:
         return torch.from_numpy(bits_of(start, stop)).view(getattr(torch, dtype))
 
     return StoredRows(bits_of, widen, as_stored) if dtype in _SHORT else lambda start, stop: widen(bits_of(start, stop))
+
+
+def _read_into(file: RawIOBase, bits: NDArray[Any]) -> int:
+    """Fill an array, by two gigabytes at a time if the system likes; np.fromfile takes twice the time for a row."""
+    room = bits.view(np.uint8).data
+    found = 0
+    while found < len(room) and (number := file.readinto(room[found:])):
+        found += number
+    return found
 
 
 def _widened(bits: NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -130,20 +130,24 @@ def entries_of(text: bytes) -> list[Entry]:
 def _entry(name: str, content: Any) -> Entry:
     if fault := name_fault(name):
         raise _FaultError(fault)
-    shown = f"tensor '{named(name)}'"
     fields = content if isinstance(content, dict) else {}
     dtype, shape, offsets = fields.get("dtype"), _whole_numbers(fields.get("shape")), _whole_numbers(fields.get("data_offsets"))
     if not isinstance(dtype, str) or shape is None or offsets is None or len(offsets) != 2:
-        raise _FaultError(f"{shown} has the entry {named(reprlib.repr(content))}")
+        raise _FaultError(f"{_shown(name)} has the entry {named(reprlib.repr(content))}")
     entry = Entry(name, dtype, shape, *offsets)
     if not 0 <= entry.begin <= entry.end or min(entry.shape, default=0) < 0:
-        raise _FaultError(f"{shown} has shape {named(entry.shape)} and offsets {named(entry.begin)} to {named(entry.end)}")
+        offsets_shown = f"{named(entry.begin)} to {named(entry.end)}"
+        raise _FaultError(f"{_shown(name)} has shape {named(entry.shape)} and offsets {offsets_shown}")
     if len(entry.shape) > _MOST_DIMENSIONS or math.prod(max(side, 1) for side in entry.shape) >= _MOST_NUMBERS:
-        raise _FaultError(f"{shown} has the shape {named(entry.shape)}, which no machine can hold")
+        raise _FaultError(f"{_shown(name)} has the shape {named(entry.shape)}, which no machine can hold")
     bits, stored = math.prod(entry.shape) * BITS.get(dtype, 1), 8 * (entry.end - entry.begin)
     if bits != stored if dtype in BITS else bits > stored:
-        raise _FaultError(f"{shown} of shape {entry.shape} and dtype {named(dtype)} takes {named(stored // 8)} bytes")
+        raise _FaultError(f"{_shown(name)} of shape {entry.shape} and dtype {named(dtype)} takes {named(stored // 8)} bytes")
     return entry
+
+
+def _shown(name: str) -> str:
+    return f"tensor '{named(name)}'"
 
 
 def _whole_numbers(numbers: Any) -> tuple[int, ...] | None:
