@@ -214,7 +214,7 @@ def column_meanings() -> dict[str, str]:
 # Asked for once: a cache makes many rows.
 _NUMBERS = tuple(f.name for f in dataclasses.fields(LayerDiagnostics) if f.type == "float")
 _NEEDED = tuple(f.name for f in dataclasses.fields(LayerDiagnostics) if f.default is dataclasses.MISSING)
-_OPTIONAL = frozenset(f.name for f in dataclasses.fields(LayerDiagnostics)) - {*_NEEDED}
+_OPTIONAL = tuple(f.name for f in dataclasses.fields(LayerDiagnostics) if f.default is not dataclasses.MISSING)
 
 
 def layer_from_dict(row: dict[str, Any]) -> LayerDiagnostics:
@@ -230,7 +230,8 @@ def layer_from_dict(row: dict[str, Any]) -> LayerDiagnostics:
         KeyError: A column without default is missing.
         ValueError: A status that this version does not know.
     """
-    values = {name: row[name] for name in (*_NEEDED, *(_OPTIONAL & row.keys()))}
+    # Under our own names, not those of the JSON: Python finds keywords that are the same objects in a third of the time.
+    values = {name: row[name] for name in _NEEDED} | {name: row[name] for name in _OPTIONAL if name in row}
     values |= {name: math.nan for name in _NUMBERS if values.get(name, 0.0) is None}
     return LayerDiagnostics(**values | {"status": LayerStatus(values["status"])})
 
