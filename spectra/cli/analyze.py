@@ -38,7 +38,6 @@ Examples:
 @click.option("--base", metavar="MODEL", help="Analyse the difference to this model; for an adapter: its base model.")
 @click.option("--dry-run", is_flag=True, help="List what would be analysed, its cost, memory and time; analyse nothing.")
 @with_run_flags
-@click.option("--max-memory", metavar="SIZE", help="Of all layers in flight, such as 8G.  [default: 80 % of what is free]")
 @click.option(
     "--shard",
     metavar="I/N",

@@ -98,6 +98,7 @@ def compare(
     profile: str,
     device: str,
     workers: str,
+    max_memory: str | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -119,8 +120,10 @@ def compare(
     chosen = _models(models, base, over_time=over_time)
     if dry_run:
         from spectra.cli.compare_dry_run import compare_dry_run
+        from spectra.cli.dry_run import Where
 
-        return compare_dry_run(chosen, profile, settings, device=device, as_json=as_json, no_color=no_color)
+        here = Where(device, num_workers, max_memory)
+        return compare_dry_run(chosen, profile, settings, where=here, as_json=as_json, no_color=no_color)
 
     from spectra.diagnose.compare import compare as run
 
@@ -134,6 +137,7 @@ def compare(
             profile=profile,
             device=device,
             workers=num_workers,
+            max_memory=max_memory,
             output=output,
             force=force,
             progress=progress,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from spectra.cli.console import console
@@ -11,12 +12,14 @@ from spectra.errors import InputError
 from spectra.results.words import counted
 
 if TYPE_CHECKING:
+    from spectra.cli.dry_run import Where
     from spectra.diagnose.compared_models import OpenedModels
+    from spectra.matrices import WeightMatrices
     from spectra.results.settings import SettingsChanges
 
 
 def compare_dry_run(
-    models: Sequence[str], profile: str, settings: dict[str, Any], *, device: str, as_json: bool, no_color: bool
+    models: Sequence[str], profile: str, settings: dict[str, Any], *, where: Where, as_json: bool, no_color: bool
 ) -> int:
     """Print what a comparison would do.
 
@@ -24,7 +27,7 @@ def compare_dry_run(
         models: As ``spectra compare`` takes them, the base first.
         profile: Name of a profile.
         settings: Changes to it, as ``spectra.compare`` takes them.
-        device: Checked, and not used.
+        where: Where it would be done.
         as_json: Print JSON.
         no_color: Print without colour.
 
@@ -36,20 +39,36 @@ def compare_dry_run(
     """
     from spectra.diagnose.compare_reports import is_report
     from spectra.diagnose.compared_models import open_models
-    from spectra.diagnose.engines.devices import resolve_devices
+    from spectra.diagnose.crew import budget_at
+    from spectra.diagnose.engines.devices import resolve_devices, seats_at
     from spectra.diagnose.profiles import resolve_settings
+    from spectra.diagnose.within_memory import in_words_too_large
 
     saved = [model for model in models if is_report(model)]
     if saved:
         raise InputError(f"'{saved[0]}' is a saved analysis, whose metrics are compared at once. Leave out --dry-run.")
     resolved = resolve_settings(profile, **cast("SettingsChanges", settings))
-    resolve_devices(device, models[0], resolved.precision)
+    seats = seats_at(resolve_devices(where.device, models[0], resolved.precision), where.workers)
+    budget = budget_at(seats, where.max_memory)
     opened = open_models(models[0], models[1:], resolved, revision=False)
+    found = _too_large(opened, budget) if budget is not None else []
     if as_json:
-        print(json.dumps(_as_dict(opened), indent=1))
+        room = {"max_memory": budget, "too_large": [job.matrix_name for _, job in found]}
+        print(json.dumps(_as_dict(opened) | room, indent=1))
     else:
         _print_table(opened, no_color=no_color)
+        if found and budget is not None:
+            words = f"The comparison would be refused: {in_words_too_large(found, budget)}"
+            console(no_color=no_color).print(f"\n{words}", markup=False)
     return 0
+
+
+def _too_large(opened: OpenedModels, budget: int) -> list[tuple[int, WeightMatrices]]:
+    from spectra.diagnose.comparison_memory import bytes_of_comparison
+    from spectra.diagnose.within_memory import too_large
+
+    need = partial(bytes_of_comparison, others=opened.others, settings=opened.plan.settings)
+    return too_large(opened.plan.jobs, need, budget)
 
 
 def _as_dict(opened: OpenedModels) -> dict[str, Any]:

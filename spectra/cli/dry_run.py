@@ -101,20 +101,22 @@ def _outlook(plan: AnalysisPlan, model: str, where: Where) -> _Outlook:
     from spectra.diagnose.crew import budget_at
     from spectra.diagnose.engines.devices import resolve_devices, seats_at
     from spectra.diagnose.machine_rates import measure_rates
-    from spectra.diagnose.memory_need import in_words_too_large, too_large
+    from spectra.diagnose.memory_need import remedy_of
     from spectra.diagnose.projection import can_be_projected, project
+    from spectra.diagnose.within_memory import in_words_too_large, too_large
 
     seats = seats_at(resolve_devices(where.device, model, plan.settings.precision), where.workers)
     workers, budget = len(seats), budget_at(seats, where.max_memory)
     if budget is None:
         return _Outlook(workers, None, (), "", None)
-    found = too_large(plan.jobs, plan.settings, budget)
+    found = too_large(plan.jobs, plan.need, budget)
     projection = None
     if not found and can_be_projected(plan.settings):
         rates = measure_rates(plan.jobs, workers=workers, precision=plan.settings.precision, budget=budget)
         projection = project(plan, rates, workers=workers, budget=budget)
     names = tuple(job.matrix_name for _, job in found)
-    return _Outlook(workers, budget, names, in_words_too_large(found, budget) if found else "", projection)
+    words = in_words_too_large(found, budget, remedy=remedy_of(plan.settings)) if found else ""
+    return _Outlook(workers, budget, names, words, projection)
 
 
 def _as_dict(plan: AnalysisPlan, outlook: _Outlook) -> dict[str, Any]:

@@ -22,6 +22,7 @@ _WHERE = (
         help="cpu, cuda (every GPU), cuda:1, or several: cuda:0,cuda:1; auto: cpu for files.",
     ),
     click.option("--workers", default="auto", metavar="N", show_default=True, help="Worker threads; on GPUs, for each."),
+    click.option("--max-memory", metavar="SIZE", help="Of all layers in flight, such as 8G.  [default: 80 % of what is free]"),
     click.option(
         "--output",
         "-o",

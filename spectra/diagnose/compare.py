@@ -7,17 +7,22 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Unpack
 
 from spectra._version import __version__
 from spectra.diagnose.compare_reports import compare_reports, is_report
 from spectra.diagnose.compared_models import OpenedModels, open_models
+from spectra.diagnose.comparison_memory import bytes_of_comparison
+from spectra.diagnose.crew import budget_at
 from spectra.diagnose.engines import devices as device_engine
 from spectra.diagnose.layer import batches
 from spectra.diagnose.matrix_change import Asked, compare_matrices
 from spectra.diagnose.profiles import resolve_settings
 from spectra.diagnose.thresholds import INTRUDER_COSINE, NUM_DIRECTIONS
+from spectra.diagnose.within_memory import Need, check_that_all_fit, split_to_fit
 from spectra.diagnose.work import Progress, environment_of
 from spectra.errors import InputError
 from spectra.matrices import WeightMatrices
@@ -40,6 +45,7 @@ def compare(
     intruder_threshold: float = INTRUDER_COSINE,
     device: str = "auto",
     workers: int | Literal["auto"] = "auto",
+    max_memory: int | str | None = None,
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -64,6 +70,7 @@ def compare(
             an intruder (arXiv 2410.21228); in (0, 1]. Default 0.5, as in Hugging Face's PEFT (``threshold_epsilon``).
         device: Where spectra are computed, as for :func:`spectra.analyze`; singular vectors always on the CPU.
         workers: As for :func:`spectra.analyze`.
+        max_memory: As for :func:`spectra.analyze`: how much the matrices in flight may take together, of all models.
         output: Result folder. Matrices are kept there as they are finished; the same call continues an interrupted run and
             returns a finished one.
         force: Write into ``output`` whatever it holds; its other files are left alone.
@@ -75,8 +82,8 @@ def compare(
 
     Raises:
         SourceError: A model cannot be read, or has no weight in common with the base.
-        InputError: No other model, an argument that cannot be used, a pattern that matches nothing, or saved reports of
-            different settings.
+        InputError: No other model, an argument that cannot be used, a pattern that matches nothing, a matrix that does not
+            fit into the memory, or saved reports of different settings.
         ResultsError: ``output`` holds something else, another process is at work in it, or it cannot be written; or a saved
             report cannot be read.
 
@@ -97,15 +104,26 @@ def compare(
     resolved = resolve_settings(profile, **settings)
     where = device_engine.resolve_devices(device, models[0], resolved.precision)
     seats = device_engine.seats_at(where, workers)
+    budget = budget_at(seats, max_memory)
     started, clock = datetime.now(UTC), time.perf_counter()
     opened = open_models(models[0], models[1:], resolved, revision=output is not None)
     asked = Asked(opened.plan.settings, directions, float(intruder_threshold), where[0])
     draft = _draft(opened, asked, over_time=over_time)
-    run = ComparisonRun(output, comparison_header(draft, version=__version__), force=force) if output is not None else None
-    if run is not None and run.complete is not None:
-        return run.complete
+    need = partial(bytes_of_comparison, others=opened.others, settings=opened.plan.settings)
+
+    def check() -> None:
+        if budget is not None:
+            check_that_all_fit(opened.plan.jobs, need, budget)
+
+    run: ComparisonRun | None = None
+    if output is None:
+        check()
+    else:
+        run = ComparisonRun(output, comparison_header(draft, version=__version__), force=force, check=check)
+        if run.complete is not None:
+            return run.complete
     try:
-        done = _compared(opened, asked, run, seats, progress)
+        done = _compared(opened, asked, run, _Room(seats, need, budget), progress)
         comparison = dataclasses.replace(
             draft,
             rows=tuple(done[job.matrix_name].rows[place] for place in range(len(others)) for job in opened.plan.jobs),
@@ -166,11 +184,20 @@ def _draft(opened: OpenedModels, asked: Asked, *, over_time: bool) -> Comparison
     )
 
 
+@dataclass(frozen=True)
+class _Room:
+    """Where matrices are compared, and how much memory those in flight may take."""
+
+    seats: Sequence[str]
+    need: Need
+    budget: int | None
+
+
 def _compared(
     opened: OpenedModels,
     asked: Asked,
     run: ComparisonRun | None,
-    seats: Sequence[str],
+    room: _Room,
     progress: Callable[[Progress], None] | None,
 ) -> dict[str, FinishedMatrix]:
     """Compare all matrices, those of an interrupted run left out; return them by name."""
@@ -184,7 +211,9 @@ def _compared(
     def work(batch: Sequence[WeightMatrices], device: str) -> list[FinishedMatrix]:
         return compare_matrices(batch, others=opened.others, asked=dataclasses.replace(asked, device=device))
 
-    with closing(device_engine.run(work, batches(waiting), cost=_cost, seats=seats)) as finished:
+    fitting = split_to_fit(batches(waiting), room.need, room.budget)
+    matrices = device_engine.run(work, fitting, cost=_cost, seats=room.seats, need=room.need, budget=room.budget)
+    with closing(matrices) as finished:
         for batch, results in finished:
             for job, found in zip(batch, results, strict=True):
                 done[job.matrix_name] = found

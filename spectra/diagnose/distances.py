@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spectra.errors import InputError, NonFiniteWeightsError, did_you_mean
-from spectra.esd.gram import ReadRows, block_rows, safe_gram, transposed_reader
+from spectra.esd.gram import ReadRows, block_rows, rows_at_a_time, safe_gram, transposed_reader
 from spectra.sources import StoredTensor, open_source
 from spectra.sources.difference import matched_names
 from spectra.sources.tensors import FLOAT_DTYPES
@@ -214,7 +214,7 @@ def euclidean_distance(first: ReadRows, second: ReadRows, shape: tuple[int, int]
     Returns:
         The distance; NaN or infinite if an entry is.
     """
-    total, step = 0.0, block_rows(max(shape[1], 1))
+    total, step = 0.0, rows_at_a_time(shape[1])
     for start in range(0, shape[0], step):
         stop = min(start + step, shape[0])
         difference = first(start, stop).astype(np.float64) - second(start, stop)

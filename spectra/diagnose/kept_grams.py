@@ -6,7 +6,7 @@ from spectra.esd.eigenvalues import FloatArray
 from spectra.matrices import WeightMatrices
 
 # Our choice: three of side 4096 (of a matrix before, after and of its change), beside the matrices themselves in float64.
-_MOST_BYTES = 3 * 8 * 4096**2
+MOST_BYTES = 3 * 8 * 4096**2
 
 
 class KeptGrams:
@@ -16,7 +16,7 @@ class KeptGrams:
         most_bytes: Room for all of them.
     """
 
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._room = most_bytes
         self._kept: dict[int, tuple[FloatArray, float]] = {}
 

@@ -15,7 +15,7 @@ from spectra.diagnose.kept_grams import KeptGrams
 from spectra.diagnose.layer import batches, diagnose_layers
 from spectra.diagnose.matrix_view import MatrixView, is_flipped, matrix_view
 from spectra.diagnose.rescaling import beside_matrix
-from spectra.diagnose.spectra_of_changes import spectra_of_changes
+from spectra.diagnose.spectra_of_changes import settings_of_changes, spectra_of_changes
 from spectra.diagnose.verdicts import judged
 from spectra.errors import NonFiniteWeightsError
 from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray
@@ -48,13 +48,6 @@ class Asked:
     num_directions: int
     intruder_threshold: float
     device: str = "cpu"
-
-    @property
-    def of_change(self) -> AnalysisSettings:
-        """Settings for the spectrum of a change: of the numbers as they are, whatever the profile does to them."""
-        plain = AnalysisSettings()
-        names = ("conv_norm", "normalize", "subsample", "inverse", "precision", "method", "randomize")
-        return dataclasses.replace(self.settings, **{name: getattr(plain, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -95,7 +88,8 @@ def compare_matrices(batch: Sequence[WeightMatrices], *, others: Sequence[OtherM
     first = [[_first_look(job, before[id(job)][0], other) for other in others] for job in batch]
     twins = [found for looks in first for found in looks if isinstance(found, _Twin)]
     after = _diagnosed([twin.after for twin in twins], asked, grams)
-    spectra = spectra_of_changes([twin.change for twin in twins], asked.of_change, device=asked.device, grams=grams)
+    as_they_are = settings_of_changes(asked.settings)
+    spectra = spectra_of_changes([twin.change for twin in twins], as_they_are, device=asked.device, grams=grams)
     found = _Found(before, after, spectra, grams)
     return [_compared(job, found, looks, asked) for job, looks in zip(batch, first, strict=True)]
 

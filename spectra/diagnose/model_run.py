@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from spectra._version import __version__
 from spectra.diagnose.assembly import Diagnosed, report_of
-from spectra.diagnose.memory_need import check_that_all_fit
+from spectra.diagnose.memory_need import remedy_of
 from spectra.diagnose.plan import model_info, plan_analysis
 from spectra.diagnose.shards import begin_shard, part_of
+from spectra.diagnose.within_memory import check_that_all_fit
 from spectra.matrices import WeightMatrices
 from spectra.results.report import Report
 from spectra.results.settings import AnalysisSettings
@@ -76,7 +77,8 @@ class ModelRun:
 
         def check() -> None:
             if budget is not None:
-                check_that_all_fit((part_of(plan, shard) if shard else plan).jobs, plan.settings, budget)
+                jobs = (part_of(plan, shard) if shard else plan).jobs
+                check_that_all_fit(jobs, plan.need, budget, remedy=remedy_of(plan.settings))
 
         self._folder: Run | None = None
         if output is None:

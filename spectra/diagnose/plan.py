@@ -55,7 +55,11 @@ class AnalysisPlan:
         Returns:
             Bytes on top of the idle process; see :mod:`spectra.diagnose.memory_need`.
         """
-        return sum(sorted((bytes_of([job], self.settings) for job in self.jobs), reverse=True)[:workers])
+        return sum(sorted((self.need([job]) for job in self.jobs), reverse=True)[:workers])
+
+    def need(self, batch: Sequence[WeightMatrices]) -> int:
+        """Return how many bytes the analysis of some weights takes at most; see :mod:`spectra.diagnose.memory_need`."""
+        return bytes_of(batch, self.settings)
 
 
 def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:

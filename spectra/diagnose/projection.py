@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from spectra.diagnose.engines.admission import first_that_fits
 from spectra.diagnose.layer import batches
 from spectra.diagnose.machine_rates import MachineRates
-from spectra.diagnose.memory_need import bytes_of, split_to_fit
 from spectra.diagnose.plan import AnalysisPlan
+from spectra.diagnose.within_memory import split_to_fit
 from spectra.esd.randomized import usual_number
 from spectra.matrices import WeightMatrices
 from spectra.results.settings import AnalysisSettings
@@ -54,9 +54,9 @@ def project(plan: AnalysisPlan, rates: MachineRates, *, workers: int, budget: in
         The projection.
     """
     settings = plan.settings
-    grouped = split_to_fit(batches(plan.jobs), settings, budget)
+    grouped = split_to_fit(batches(plan.jobs), plan.need, budget)
     grouped.sort(key=lambda batch: sum(job.flops for job in batch), reverse=True)  # as the engine does
-    waiting = [(batch, bytes_of(batch, settings)) for batch in grouped]
+    waiting = [(batch, plan.need(batch)) for batch in grouped]
     running: list[tuple[float, int]] = []  # when a batch ends, and what it gives back
     now, free, most_bytes, most_jobs = 0.0, budget, 0, 0
     while waiting or running:

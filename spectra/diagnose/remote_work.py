@@ -15,7 +15,6 @@ from spectra.diagnose.assembly import Diagnosed
 from spectra.diagnose.engines import ray
 from spectra.diagnose.engines.ray_cluster import connected, num_cpus
 from spectra.diagnose.layer import batches, diagnosed
-from spectra.diagnose.memory_need import bytes_of
 from spectra.diagnose.model_run import ModelRun
 from spectra.diagnose.node_work import Checkpoint, diagnose_named
 from spectra.errors import EngineError, InputError
@@ -38,7 +37,7 @@ class _Task:
 
     @property
     def num_bytes(self) -> int:
-        return _PROCESS_BYTES + bytes_of(self.batch, self.run.plan.settings)
+        return _PROCESS_BYTES + self.run.plan.need(self.batch)
 
     def arguments(self, device: str) -> tuple[Any, ...]:
         return self.checkpoint, [job.matrix_name for job in self.batch], device

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spectra.esd.eigenvalues import FloatArray
-from spectra.esd.gram import block_rows
+from spectra.esd.gram import rows_at_a_time
 from spectra.matrices import WeightMatrices
 
 
@@ -56,7 +56,7 @@ def beside_matrix(change: WeightMatrices, after: WeightMatrices, errors: tuple[f
 
 
 def _blocks_of_both(change: WeightMatrices, after: WeightMatrices) -> Iterator[tuple[FloatArray, FloatArray]]:
-    step = block_rows(max(change.num_cols, 1))
+    step = rows_at_a_time(change.num_cols)
     for first, second in zip(change.readers(), after.readers(), strict=True):
         for start in range(0, change.num_rows, step):
             stop = min(start + step, change.num_rows)

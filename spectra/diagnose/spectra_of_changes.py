@@ -17,6 +17,17 @@ from spectra.matrices import WeightMatrices
 from spectra.results.settings import AnalysisSettings
 
 
+def settings_of_changes(settings: AnalysisSettings) -> AnalysisSettings:
+    """Return the settings for spectra of changes: of the numbers as they are, whatever a profile does to weights.
+
+    Args:
+        settings: Resolved settings of the weights' analysis.
+    """
+    plain = AnalysisSettings()
+    names = ("conv_norm", "normalize", "subsample", "inverse", "precision", "method", "randomize")
+    return dataclasses.replace(settings, **{name: getattr(plain, name) for name in names})
+
+
 def spectra_of_changes(
     jobs: Sequence[WeightMatrices], settings: AnalysisSettings, *, device: str, grams: KeptGrams
 ) -> dict[int, Spectrum | Exception]:

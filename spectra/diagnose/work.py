@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,8 @@ from spectra.diagnose.assembly import Diagnosed
 from spectra.diagnose.crew import Crew
 from spectra.diagnose.engines import devices as device_engine
 from spectra.diagnose.layer import batches, diagnose_layers
-from spectra.diagnose.memory_need import bytes_of, split_to_fit
 from spectra.diagnose.model_run import ModelRun
+from spectra.diagnose.within_memory import split_to_fit
 from spectra.errors import SpectraWarning
 from spectra.matrices import WeightMatrices
 from spectra.results.report import Report
@@ -102,14 +101,14 @@ def _worked(
     for run in runs:
         run.begin()
         settings = run.plan.settings
-        work = split_to_fit(batches(run.waiting, crew.seats, settings.precision), settings, crew.budget)
+        work = split_to_fit(batches(run.waiting, crew.seats, settings.precision), run.plan.need, crew.budget)
         kept = _row_cache(crew.cache, settings) if crew.cache else None
         layers = device_engine.run(
             kept or _diagnose(settings),
             work,
             cost=_cost,
             seats=crew.seats,
-            need=partial(bytes_of, settings=settings),
+            need=run.plan.need,
             budget=crew.budget,
         )
         with closing(layers) as finished:

@@ -25,6 +25,10 @@ ReadRows = Callable[[int, int], AnyArray]
 # products of thin blocks would cost as much as the products.
 _BLOCK_BYTES = 24 * 2**20
 
+# Where nothing is multiplied: arrays of 4 MiB in float64 stay in the cache. Norm of 4096 by 4096 in float32, one core: 30 ms,
+# and 99 by 32 MiB.
+_NUMBERS_AT_A_TIME = 2**19
+
 # A sum of squares outside this range (per working precision) over- or underflowed, or is about to: rescale first.
 _SAFE_TRACE = {"float64": (1e-280, 1e300), "float32": (1e-30, 1e37)}
 
@@ -51,6 +55,18 @@ def block_rows(small: int) -> int:
         The number; fixed by the shape alone.
     """
     return max(1, _BLOCK_BYTES // (8 * small), small // 2)
+
+
+def rows_at_a_time(cols: int) -> int:
+    """Return how many rows are read at a time where nothing is multiplied, so that wide matrices are not read whole.
+
+    Args:
+        cols: Number of columns.
+
+    Returns:
+        The number, at least 1; fixed by the shape alone.
+    """
+    return max(1, _NUMBERS_AT_A_TIME // max(cols, 1))
 
 
 def blocks_of(read: ReadRows, large: int, small: int, precision: str, scale: float) -> Iterator[AnyArray]:

@@ -224,12 +224,13 @@ def merged(base: StoredTensor, updates: Sequence[LowRankUpdate]) -> StoredTensor
 
     def added(start: int, stop: int) -> FloatArray:
         rows: FloatArray = base.read(start, stop).astype(np.float64)
-        return rows + _product_rows(updates, start, stop).reshape(rows.shape)
+        rows += _product_rows(updates, start, stop).reshape(rows.shape)
+        return rows
 
     magnitude = updates[0].magnitude
     read = _with_magnitude(added, base.shape, magnitude, updates[0].is_transposed) if magnitude else added
     unreadable = base.unreadable or _without_numbers(updates)
-    return dataclasses.replace(base, read=read, unreadable=unreadable, tied_to=None, factors=None)
+    return dataclasses.replace(base, read=read, unreadable=unreadable, tied_to=None, factors=None, is_merged=True)
 
 
 def _with_magnitude(

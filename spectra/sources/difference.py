@@ -99,7 +99,8 @@ def subtracted(tensor: StoredTensor, base: StoredTensor) -> StoredTensor:
         notes.append(f"stored as {tensor.quantized or tensor.dtype} here and as {base.quantized or base.dtype} in the base")
 
     def read(start: int, stop: int) -> NDArray[Any]:
-        rows: NDArray[Any] = tensor.read(start, stop).astype(np.float64) - base_rows(start, stop)
+        # By ufunc, which casts in small pieces: operands in float64 would be held beside the difference.
+        rows: NDArray[Any] = np.subtract(tensor.read(start, stop), base_rows(start, stop), dtype=np.float64)
         return rows
 
     return dataclasses.replace(

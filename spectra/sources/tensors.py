@@ -62,7 +62,8 @@ class StoredTensor:
             adapter): nothing to analyse by itself.
         factors: For a weight ``left @ right`` of low rank: returns ``left``, shape ``(shape[0], rank)``, and ``right``, shape
             ``(rank, rest)`` with the other axes flattened, without forming the product. ``read`` forms it.
-        is_difference: The numbers are those of a weight minus its base.
+        is_difference: The numbers are those of a weight minus its base, in float64.
+        is_merged: The numbers are those of a weight with its adapters, in float64.
         no_base: Why a difference could not be formed, or ``None``; there is nothing to read then.
         note: What to know about the numbers ("compared on the first 32000 rows").
     """
@@ -78,6 +79,7 @@ class StoredTensor:
     part_of: str | None = None
     factors: Callable[[], tuple[NDArray[Any], NDArray[Any]]] | None = None
     is_difference: bool = False
+    is_merged: bool = False
     no_base: str | None = None
     note: str = ""
 

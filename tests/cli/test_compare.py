@@ -273,6 +273,17 @@ def test_a_dry_run_as_json_has_names(run, base, planted):
     assert (content["num_decompositions"], [tensor["name"] for tensor in content["skipped"]]) == (15, ["embed.weight"])
 
 
+def test_a_dry_run_says_what_would_not_fit_into_the_memory(run, base, planted):
+    code, out, _ = run(base, planted, "--dry-run", "--max-memory", "1MB")
+    words = " ".join(out.split())
+    assert code == 0
+    assert "The comparison would be refused: 6 layers may need more memory than the 1.0 MB there are: " in words
+    content = json.loads(run(base, planted, "--dry-run", "--json", "--max-memory", "1MB")[1])
+    assert (content["max_memory"], content["too_large"]) == (10**6, LAYERS)
+    content = json.loads(run(base, planted, "--dry-run", "--json", "--max-memory", "2G")[1])
+    assert (content["max_memory"], content["too_large"]) == (2 * 2**30, [])
+
+
 # What is refused
 
 
@@ -287,6 +298,8 @@ def test_a_dry_run_as_json_has_names(run, base, planted):
         (["{base}", "{other}"], "have no weight in common"),
         (["{base}", "{base}", "--json", "--csv"], "--json and --csv exclude each other"),
         (["{base}", "{base}", "--dry-run", "--csv"], "--dry-run has no --csv"),
+        (["{base}", "{base}", "--max-memory", "1MB"], "6 layers may need more memory than the 1.0 MB there are: "),
+        (["{base}", "{base}", "--max-memory", "much"], "--max-memory: expected a size such as '8G'"),
         (["{base}", "{base}", "--workers", "x"], "--workers: expected 'auto' or a number of at least 1, got 'x'."),
         (["{base}", "{base}", "--workers", "0"], "--workers: expected 'auto' or a number of at least 1, got 0."),
         (["{base}", "{base}", "--directions", "0"], "--directions: expected a whole number of at least 1, got 0."),

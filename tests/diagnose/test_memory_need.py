@@ -1,32 +1,22 @@
-"""The bound on memory: what it counts, that real processes keep it, and what is said of layers that do not fit."""
+"""The bound on the memory of an analysis: what it counts, and that real processes keep it."""
 
+import dataclasses
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 
 from spectra import InputError, analyze, analyze_fleet
-from spectra.diagnose.layer import batches
-from spectra.diagnose.memory_need import bytes_of, check_that_all_fit, split_to_fit, too_large
+from spectra.diagnose.memory_need import bytes_of
 from spectra.diagnose.plan import plan_analysis
 from spectra.diagnose.profiles import resolve_settings
 from spectra.sources import open_source
+from tests.diagnose.peaks import needs_peak, peak_of, planned
 
-MEASURE = Path(__file__).with_name("peak_memory.py")
 SETTINGS = resolve_settings("default")
-
-
-def planned(shapes, **settings):
-    tensors = {f"{name}.weight": np.broadcast_to(np.float32(1.0), shape) for name, shape in shapes.items()}
-    return plan_analysis(open_source(tensors), resolve_settings("default", **settings))
 
 
 def need(shape, **settings):
@@ -66,41 +56,6 @@ def test_what_needs_more_counts_for_more(changes):
     assert need((2000, 2000), **changes) > need((2000, 2000))
 
 
-@given(st.lists(st.tuples(st.integers(1, 600), st.integers(1, 600)), min_size=1, max_size=12), st.integers(0, 10**9))
-def test_batches_are_taken_apart_only_where_they_do_not_fit(shapes, spare):
-    plan = planned({f"l{number}": shape for number, shape in enumerate(shapes)})
-    budget = max(bytes_of([job], SETTINGS) for job in plan.jobs) + spare
-    whole = batches(plan.jobs)
-    fitting = split_to_fit(whole, SETTINGS, budget)
-    assert all(bytes_of(batch, SETTINGS) <= budget for batch in fitting)
-    assert [job.matrix_name for batch in fitting for job in batch] == [job.matrix_name for batch in whole for job in batch]
-    assert split_to_fit(whole, SETTINGS, None) == whole
-    assert too_large(plan.jobs, SETTINGS, budget) == []
-
-
-def test_a_batch_that_does_not_fit_becomes_single_layers():
-    plan = planned({f"l{number}": (100, 400_000) for number in range(3)})
-    (batch,) = batches(plan.jobs)
-    assert bytes_of(batch, SETTINGS) > bytes_of(batch[:1], SETTINGS)
-    assert split_to_fit([batch], SETTINGS, bytes_of(batch[:1], SETTINGS)) == [[job] for job in batch]
-
-
-def test_layers_that_never_fit_are_named_with_what_they_need_and_what_helps():
-    plan = planned({"small": (50, 40), "large": (3000, 4000), "larger": (4000, 5000)})
-    with pytest.raises(InputError) as caught:
-        check_that_all_fit(plan.jobs, plan.settings, 10**8)
-    assert str(caught.value) == (
-        "2 layers may need more memory than the 100.0 MB there are: 'larger' (732.0 MB), 'large' (444.0 MB). Allow more with "
-        "--max-memory, leave them out with --exclude or --max-evals 2999, or choose --precision float32, which needs less."
-    )
-
-
-def test_of_many_layers_that_never_fit_the_largest_are_named():
-    plan = planned({f"l{number}": (2000, 2000) for number in range(7)})
-    with pytest.raises(InputError, match=r"^7 layers .* and 2 more\. Allow"):
-        check_that_all_fit(plan.jobs, plan.settings, 10**7)
-
-
 def test_an_analysis_that_cannot_fit_leaves_the_folder_alone(tmp_path):
     weights = {"a.weight": np.ones((400, 500))}
     with pytest.raises(InputError, match=r"1 layer may need more memory than the 1\.0 MB there are: 'a'"):
@@ -131,7 +86,7 @@ def test_a_finished_result_comes_back_in_any_memory(tmp_path, shard):
 
 # 12.6 million numbers: 25 MB as they are stored, 50 MB as float32, 100 MB as float64. With the matrix read whole as float32,
 # and each block of it beside the one before, the first case took 125 MB, by 50 % more than its bound.
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
+@needs_peak
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "settings", "method"),
@@ -148,13 +103,30 @@ def test_the_peak_of_a_process_stays_under_the_bound(shape, settings, method, tm
     if method == "svd":
         weight[:20] = 0.0  # singular values that only the fallback tells from round-off
     save_file({"a.weight": weight.bfloat16()}, tmp_path / "a.safetensors")
-    done = subprocess.run(
-        [sys.executable, MEASURE, tmp_path / "a.safetensors", json.dumps(settings)],
-        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    found = json.loads(done.stdout)
-    assert found["methods"] == [method]
+    found = peak_of("analyze", tmp_path / "a.safetensors", json.dumps(settings))
+    assert found["found"] == [method]
     assert found["peak"] <= found["bound"]
+
+
+@needs_peak
+@pytest.mark.slow
+def test_of_a_wide_difference_the_rows_of_both_models_count(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        save_numpy({"a.weight": rng.standard_normal((400, 16384))}, tmp_path / f"{name}.safetensors")
+    settings = {"method": "gram", "base": str(tmp_path / "b.safetensors")}
+    found = peak_of("analyze", tmp_path / "a.safetensors", json.dumps(settings))
+    assert 2.5 * 8 * 400 * 16384 < found["peak"] <= found["bound"]
+
+
+def test_merged_weights_and_differences_count_in_float64():
+    (job,) = planned({"a": (300, 100_000)}).jobs
+    stored, merged, changed = (
+        bytes_of([dataclasses.replace(job, tensor=dataclasses.replace(job.tensor, **kind))], SETTINGS)
+        for kind in ({}, {"is_merged": True}, {"is_difference": True})
+    )
+    assert merged - stored >= 4 * job.num_params
+    assert changed - stored >= 4 * job.num_params
 
 
 @pytest.mark.parametrize(
