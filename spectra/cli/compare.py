@@ -123,7 +123,7 @@ def compare(
         from spectra.cli.dry_run import Where
 
         here = Where(device, num_workers, max_memory)
-        return compare_dry_run(chosen, profile, settings, where=here, as_json=as_json, no_color=no_color)
+        return compare_dry_run(chosen, profile, settings, where=here, directions=directions, as_json=as_json, no_color=no_color)
 
     from spectra.diagnose.compare import compare as run
 

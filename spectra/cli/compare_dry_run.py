@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 
 def compare_dry_run(
-    models: Sequence[str], profile: str, settings: dict[str, Any], *, where: Where, as_json: bool, no_color: bool
+    models: Sequence[str],
+    profile: str,
+    settings: dict[str, Any],
+    *,
+    where: Where,
+    directions: int,
+    as_json: bool,
+    no_color: bool,
 ) -> int:
     """Print what a comparison would do.
 
@@ -28,6 +35,7 @@ def compare_dry_run(
         profile: Name of a profile.
         settings: Changes to it, as ``spectra.compare`` takes them.
         where: Where it would be done.
+        directions: Size of the leading subspaces.
         as_json: Print JSON.
         no_color: Print without colour.
 
@@ -51,7 +59,7 @@ def compare_dry_run(
     seats = seats_at(resolve_devices(where.device, models[0], resolved.precision), where.workers)
     budget = budget_at(seats, where.max_memory)
     opened = open_models(models[0], models[1:], resolved, revision=False)
-    found = _too_large(opened, budget) if budget is not None else []
+    found = _too_large(opened, directions, budget) if budget is not None else []
     if as_json:
         room = {"max_memory": budget, "too_large": [job.matrix_name for _, job in found]}
         print(json.dumps(_as_dict(opened) | room, indent=1))
@@ -63,11 +71,12 @@ def compare_dry_run(
     return 0
 
 
-def _too_large(opened: OpenedModels, budget: int) -> list[tuple[int, WeightMatrices]]:
+def _too_large(opened: OpenedModels, directions: int, budget: int) -> list[tuple[int, WeightMatrices]]:
     from spectra.diagnose.comparison_memory import bytes_of_comparison
     from spectra.diagnose.within_memory import too_large
 
-    need = partial(bytes_of_comparison, others=opened.others, settings=opened.plan.settings)
+    settings = opened.plan.settings
+    need = partial(bytes_of_comparison, others=opened.others, settings=settings, num_directions=directions)
     return too_large(opened.plan.jobs, need, budget)
 
 

@@ -59,7 +59,7 @@ _NAMES: dict[str, Any] = {
 # kind, which files guess, decides on the scale of the eigenvalues only, and that is in the key.
 _NOT_IN_KEY = {
     "layer_name", "matrix_name", "kind", "part", "expert", "stack", "tied_names", "tensor",
-    "name", "read", "layout", "tied_to", "unreadable", "part_of", "factors", "no_base", "is_merged",
+    "name", "read", "layout", "tied_to", "unreadable", "part_of", "factors", "no_base", "is_merged", "rank",
 }  # fmt: skip
 
 _IN_KEY = {

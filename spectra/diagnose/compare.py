@@ -109,7 +109,7 @@ def compare(
     opened = open_models(models[0], models[1:], resolved, revision=output is not None)
     asked = Asked(opened.plan.settings, directions, float(intruder_threshold), where[0])
     draft = _draft(opened, asked, over_time=over_time)
-    need = partial(bytes_of_comparison, others=opened.others, settings=opened.plan.settings)
+    need = partial(bytes_of_comparison, others=opened.others, settings=asked.settings, num_directions=directions)
 
     def check() -> None:
         if budget is not None:

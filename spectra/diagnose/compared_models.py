@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spectra.diagnose.paired_jobs import in_place_of, jobs_by_name
 from spectra.diagnose.plan import AnalysisPlan, model_info, plan_analysis
 from spectra.matrices import WeightMatrices
+from spectra.matrices.experts import expert_of
 from spectra.results.comparison import ComparedModel
 from spectra.results.records import ModelInfo
 from spectra.results.settings import AnalysisSettings
-from spectra.sources import Source
-from spectra.sources.pairs import ModelPair, is_adapter, pair_models, pair_whole_models
+from spectra.sources import Source, StoredTensor
+from spectra.sources.difference import without_base
+from spectra.sources.pairs import ModelPair, is_adapter, is_parameter, pair_models, pair_whole_models
 from spectra.sources.training_checkpoints import step_of
 
 if TYPE_CHECKING:
@@ -119,7 +124,39 @@ def _opened(base: Source, pair: ModelPair, name: str, settings: AnalysisSettings
         revision=found.revision,
         notes=pair.notes,
     )
-    changes = jobs_by_name(in_place_of(base, pair.changes), settings)
-    changes = {name: job for name, job in changes.items() if job.tensor.name in pair.changes}
-    ours = {job.matrix_name: job for job in plan.jobs if job.tensor.name in pair.after}
-    return OtherModel(info, pair.is_adapter, ours, changes)
+    stacks = _pooled(base, settings)
+    replaced = _with_all_experts(base, pair) if stacks else pair.changes
+    changes, ours = jobs_by_name(in_place_of(base, replaced), settings), {job.matrix_name: job for job in plan.jobs}
+
+    def paired(jobs: Mapping[str, WeightMatrices], names: Collection[str]) -> dict[str, WeightMatrices]:
+        return {n: job for n, job in jobs.items() if job.tensor.name in names or stacks.get(n) == job.num_matrices}
+
+    return OtherModel(info, pair.is_adapter, paired(ours, pair.after), paired(changes, pair.changes))
+
+
+def _pooled(base: Source, settings: AnalysisSettings) -> dict[str, int]:
+    """Return the stacks of experts that are stored one by one, which no tensor has the name of, and how many are in each."""
+    stored = {tensor.name for tensor in base.tensors}
+    jobs = jobs_by_name(base, settings) if settings.moe == "pool" else {}
+    return {name: job.num_matrices for name, job in jobs.items() if job.tensor.name not in stored}
+
+
+def _with_all_experts(base: Source, pair: ModelPair) -> dict[str, StoredTensor]:
+    """Return the changes so that those of experts stored one by one can be pooled: none is missing, and none is in factors."""
+    missing = f"'{pair.location}' has no weight of this name"
+    changes = dict(pair.changes)
+    for tensor in base.tensors:
+        if expert_of(tensor.name.removesuffix(".weight")) is None or not is_parameter(tensor):
+            continue
+        if found := changes.get(tensor.name):
+            changes[tensor.name] = dataclasses.replace(found, factors=None)
+        else:
+            changes[tensor.name] = _without_change(tensor) if pair.is_adapter else without_base(tensor, missing)
+    return changes
+
+
+def _without_change(tensor: StoredTensor) -> StoredTensor:
+    def zeros(start: int, stop: int) -> NDArray[np.float64]:
+        return np.zeros((stop - start, *tensor.shape[1:]))
+
+    return dataclasses.replace(tensor, read=zeros, factors=None, is_difference=True)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spectra.errors import InputError, NonFiniteWeightsError, did_you_mean
-from spectra.esd.gram import ReadRows, block_rows, rows_at_a_time, safe_gram, transposed_reader
+from spectra.esd.eigenvalues import FloatArray
+from spectra.esd.gram import ReadRows, block_rows, pieces_of, safe_gram, transposed_reader
 from spectra.sources import StoredTensor, open_source
 from spectra.sources.difference import matched_names
 from spectra.sources.tensors import FLOAT_DTYPES
@@ -214,16 +215,8 @@ def euclidean_distance(first: ReadRows, second: ReadRows, shape: tuple[int, int]
     Returns:
         The distance; NaN or infinite if an entry is.
     """
-    total, step = 0.0, rows_at_a_time(shape[1])
-    for start in range(0, shape[0], step):
-        stop = min(start + step, shape[0])
-        difference = first(start, stop).astype(np.float64) - second(start, stop)
-        largest = float(np.abs(difference).max(initial=0.0))
-        if not math.isfinite(largest):
-            return largest
-        # Divided by the largest entry, so that no square over- or underflows.
-        total = math.hypot(total, largest * float(np.linalg.norm(difference / largest)) if largest else 0.0)
-    return total
+    both = zip(pieces_of(first, shape), pieces_of(second, shape), strict=True)
+    return _norm(np.subtract(one, other, dtype=np.float64) for one, other in both)
 
 
 def matrix_norm(read: ReadRows, shape: tuple[int, int]) -> float:
@@ -236,8 +229,20 @@ def matrix_norm(read: ReadRows, shape: tuple[int, int]) -> float:
     Returns:
         The norm; NaN if an entry is not finite.
     """
-    norm = euclidean_distance(read, lambda start, stop: np.zeros(()), shape)
+    norm = _norm(piece.astype(np.float64) for piece in pieces_of(read, shape))
     return norm if math.isfinite(norm) else math.nan
+
+
+def _norm(pieces: Iterable[FloatArray]) -> float:
+    """Compute the norm of all pieces together; NaN or infinite if an entry is."""
+    total = 0.0
+    for piece in pieces:
+        largest = float(np.abs(piece).max(initial=0.0))
+        if not math.isfinite(largest):
+            return largest
+        # Divided by the largest entry, so that no square over- or underflows.
+        total = math.hypot(total, largest * float(np.linalg.norm(piece / largest)) if largest else 0.0)
+    return total
 
 
 def cka_similarity(first: ReadRows, second: ReadRows, shape: tuple[int, int]) -> float:

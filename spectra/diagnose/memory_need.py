@@ -3,13 +3,15 @@
 Of a matrix of ``N`` rows and ``n <= N`` columns (a wide one is walked over by its columns) is held, in turns:
 
 ============  =====================================================================================================
+reading       of a wide matrix or an entry of a stack what it is computed from: both models, or a model and an adapter
 the product   a block of rows as read and in working precision; the Gram matrix and, of several blocks, a partial sum
 the solver    the Gram matrix and LAPACK's copy of it
 the fallback  for ranks under the Gram matrix' resolution: a block on top of a triangle, and three copies of that
 ============  =====================================================================================================
 
-and all along a wide matrix or an entry of a stack, as it is stored where the source can give it so. These are upper bounds:
-the fallback, the most of the three for tall matrices, is for few. A model's other weights are on disk.
+and all along a wide matrix or an entry of a stack, as it is stored where the source can give it so, and in float64 if it is
+computed; and an adapter's factors. These are upper bounds: the fallback, the most of these for tall matrices, is for few. A
+model's other weights are on disk.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 # Beside the arrays that grow with the matrix: the fit's, and buffers of BLAS (measured: 9 MB).
 _CONSTANT = 12_000_000
+
+# Of an adapter's factors, by number: as read, scaled, joined, and what is decomposed of them.
+_FACTORS = 8 * 5
 
 
 def bytes_of(batch: Sequence[WeightMatrices], settings: AnalysisSettings) -> int:
@@ -80,14 +85,24 @@ def _in_turns(job: WeightMatrices, settings: AnalysisSettings) -> int:
         return 0
     working = 4 if settings.precision == "float32" else 8
     rows = min(block_rows(small), large)
-    # What a row is computed from: those of both models, or of a model and the product of an adapter's factors. Of a wide
-    # matrix, which is walked over by its columns, all rows.
-    stored = max(4, _BYTES.get(job.tensor.dtype, 4))
-    operands = 2 * stored if job.tensor.is_difference else 8 + stored if job.tensor.is_merged else 0
-    reading = operands * small * large if job.num_rows < job.num_cols else 0
+    operands = _operands(job)
+    if isinstance(job.cut, Kernel):
+        reading = operands * job.tensor.size  # all positions are read at once
+    else:  # by rows, but a wide matrix is walked over by its columns, and an entry of a stack is read whole
+        reading = 0 if isinstance(job.cut, Dense) and job.num_rows >= job.num_cols else operands * small * large
     product = (4 + working + operands) * rows * small + (2 if large > rows else 1) * working * small**2
     # float32: the Gram matrix, that in float64 and the copy. Eigenvectors: LAPACK's workspace and squares of them (measured).
     solver = (88 if settings.vectors else 16 if working == 8 else 20) * small**2
     falls_back = settings.method == "svd" or (settings.method == "auto" and working == 8)
     fallback = 4 * working * min(large, rows + small) * small if falls_back else 0
-    return max(reading, product, solver, fallback)
+    return max(reading, product, solver, fallback) + _FACTORS * (small + large) * job.tensor.rank
+
+
+def _operands(job: WeightMatrices) -> int:
+    """Bytes beside a number while it is computed: of both models, or of a model and the product of an adapter's factors."""
+    stored = max(4, _BYTES.get(job.tensor.dtype, 4))
+    if job.tensor.factors is not None:
+        return 0  # the product is all there is
+    if job.tensor.is_difference:
+        return stored + 16 if job.tensor.is_merged else 2 * stored
+    return stored + 8 if job.tensor.is_merged else 0

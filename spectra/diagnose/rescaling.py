@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spectra.esd.eigenvalues import FloatArray
-from spectra.esd.gram import rows_at_a_time
+from spectra.esd.gram import pieces_of
 from spectra.matrices import WeightMatrices
 
 
@@ -56,8 +56,7 @@ def beside_matrix(change: WeightMatrices, after: WeightMatrices, errors: tuple[f
 
 
 def _blocks_of_both(change: WeightMatrices, after: WeightMatrices) -> Iterator[tuple[FloatArray, FloatArray]]:
-    step = rows_at_a_time(change.num_cols)
+    shape = (change.num_rows, change.num_cols)
     for first, second in zip(change.readers(), after.readers(), strict=True):
-        for start in range(0, change.num_rows, step):
-            stop = min(start + step, change.num_rows)
-            yield first(start, stop).astype(np.float64), second(start, stop).astype(np.float64)
+        for difference, new in zip(pieces_of(first, shape), pieces_of(second, shape), strict=True):
+            yield difference.astype(np.float64), new.astype(np.float64)

@@ -56,10 +56,22 @@ def deflated_spectrum(basis: SingularBasis, eigenvalues: FloatArray) -> Spectrum
         NonFiniteWeightsError: A NaN or infinite entry, or squares outside the range of float64.
     """
     large, small = max(basis.shape), min(basis.shape)
-    singular = _by_deflation(basis, eigenvalues) if small > SMALL_SIDE else None
+    singular = _by_deflation(basis, eigenvalues) if most_deflated(small) else None
     if singular is None:
         return spectrum(basis.tall, (large, small), method="svd")
     return dataclasses.replace(spectrum_of_singular_values(singular, large, "float64"), method="gram")
+
+
+def most_deflated(small: int) -> int:
+    """Return how many leading singular vectors are taken off at a time.
+
+    Args:
+        small: The smaller side of the matrix.
+
+    Returns:
+        The most; 0 where the matrix is left to LAPACK.
+    """
+    return min(_MOST_VECTORS, small // 8) if small > SMALL_SIDE else 0
 
 
 def _by_deflation(basis: SingularBasis, eigenvalues: FloatArray) -> FloatArray | None:
@@ -73,7 +85,7 @@ def _by_deflation(basis: SingularBasis, eigenvalues: FloatArray) -> FloatArray |
         if values[0] > resolution or resolution <= (large * _EPS * largest) ** 2:  # what it leaves open counts as zero
             return np.sort(np.concatenate([found, np.sqrt(values)]))
         count = int(np.count_nonzero(values > _LEADING * values[-1]))
-        if count > min(_MOST_VECTORS, small // 8) or (part := _leading_part(rest, count)) is None:
+        if count > most_deflated(small) or (part := _leading_part(rest, count)) is None:
             return None
         singular, read = part
         found = np.concatenate([found, singular])

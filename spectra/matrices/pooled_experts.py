@@ -59,7 +59,8 @@ def _as_stack(experts: Sequence[WeightMatrices]) -> WeightMatrices:
         unreadable=next((expert.tensor.unreadable for expert in experts if expert.tensor.unreadable), None),
         quantized=first.tensor.quantized,
         is_difference=first.tensor.is_difference,
-        is_merged=first.tensor.is_merged,
+        is_merged=any(expert.tensor.is_merged for expert in experts),
+        rank=max(expert.tensor.rank for expert in experts),
         no_base=next((expert.tensor.no_base for expert in experts if expert.tensor.no_base), None),
         note="; ".join(dict.fromkeys(expert.tensor.note for expert in experts if expert.tensor.note)),
     )

@@ -230,7 +230,9 @@ def merged(base: StoredTensor, updates: Sequence[LowRankUpdate]) -> StoredTensor
     magnitude = updates[0].magnitude
     read = _with_magnitude(added, base.shape, magnitude, updates[0].is_transposed) if magnitude else added
     unreadable = base.unreadable or _without_numbers(updates)
-    return dataclasses.replace(base, read=read, unreadable=unreadable, tied_to=None, factors=None, is_merged=True)
+    # A weight may be a merged one already.
+    rank = base.rank + _rank(updates)
+    return dataclasses.replace(base, read=read, unreadable=unreadable, tied_to=None, factors=None, is_merged=True, rank=rank)
 
 
 def _with_magnitude(
@@ -265,6 +267,10 @@ def _divided(magnitude: FloatArray, norms: FloatArray) -> FloatArray:
 
 def _whole(tensor: StoredTensor) -> FloatArray:
     return np.asarray(tensor.read(0, tensor.shape[0]), dtype=np.float64)
+
+
+def _rank(updates: Sequence[LowRankUpdate]) -> int:
+    return sum(update.first.shape[0] for update in updates)
 
 
 def _factors(updates: Sequence[LowRankUpdate]) -> tuple[FloatArray, FloatArray]:
@@ -315,6 +321,7 @@ def _delta(name: str, updates: tuple[LowRankUpdate, ...], fit: _Fit | None) -> S
         unreadable=_without_numbers(updates) or _not_low_rank(updates),
         factors=partial(_factors, updates),
         is_difference=True,
+        rank=_rank(updates),
     )
 
 

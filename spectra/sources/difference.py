@@ -104,7 +104,14 @@ def subtracted(tensor: StoredTensor, base: StoredTensor) -> StoredTensor:
         return rows
 
     return dataclasses.replace(
-        tensor, shape=shape, read=read, factors=None, is_difference=True, note="; ".join(filter(None, [tensor.note, *notes]))
+        tensor,
+        shape=shape,
+        read=read,
+        factors=None,
+        is_difference=True,
+        is_merged=tensor.is_merged or base.is_merged,
+        rank=max(tensor.rank, base.rank),  # one is read after the other
+        note="; ".join(filter(None, [tensor.note, *notes])),
     )
 
 

@@ -63,7 +63,8 @@ class StoredTensor:
         factors: For a weight ``left @ right`` of low rank: returns ``left``, shape ``(shape[0], rank)``, and ``right``, shape
             ``(rank, rest)`` with the other axes flattened, without forming the product. ``read`` forms it.
         is_difference: The numbers are those of a weight minus its base, in float64.
-        is_merged: The numbers are those of a weight with its adapters, in float64.
+        is_merged: The numbers are computed in float64 from a weight and adapters, which are added or taken out.
+        rank: Of the factors that it is computed from, all adapters together; 0 without any.
         no_base: Why a difference could not be formed, or ``None``; there is nothing to read then.
         note: What to know about the numbers ("compared on the first 32000 rows").
     """
@@ -80,6 +81,7 @@ class StoredTensor:
     factors: Callable[[], tuple[NDArray[Any], NDArray[Any]]] | None = None
     is_difference: bool = False
     is_merged: bool = False
+    rank: int = 0
     no_base: str | None = None
     note: str = ""
 

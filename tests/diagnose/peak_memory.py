@@ -45,7 +45,8 @@ def of_comparison(base, *others):
     comparison, number = raised(spectra.compare, base, *others)
     opened = open_models(base, others, resolve_settings("default"), revision=False)
     jobs, settings = opened.plan.jobs, opened.plan.settings
-    bound = max(bytes_of_comparison([job], others=opened.others, settings=settings) for job in jobs)
+    options = {"others": opened.others, "settings": settings, "num_directions": 10}
+    bound = max(bytes_of_comparison([job], **options) for job in jobs)
     return {"peak": number, "bound": bound, "found": [row.verdict for row in comparison.rows]}
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -264,6 +265,52 @@ def test_merged_low_rank_changes_of_experts_have_the_spectrum_of_an_analysis(moe
         found = comparison.eigenvalues_of_change(row.matrix_name)
         np.testing.assert_allclose(found, exact.eigenvalues(row.matrix_name), rtol=1e-6)
         assert row.change_rank == 2 * len(weight) // len(changed)
+
+
+def experts_one_by_one(number=4):
+    return {f"layers.0.experts.{n}.w1.weight": noise(60, 50, n).astype(np.float32) for n in range(number)}
+
+
+def test_experts_that_are_stored_one_by_one_are_compared_as_a_stack():
+    before = experts_one_by_one()
+    after = dict(before)
+    name = "layers.0.experts.2.w1.weight"
+    after[name] = before[name] + np.float32(0.5)
+    row = only_row(spectra.compare(before, after, moe="pool"))
+    assert (row.matrix_name, row.status) == ("layers.0.experts.*.w1", "ok")
+    assert row.norm_change == pytest.approx(0.5 * math.sqrt(60 * 50), rel=1e-5)
+    assert only_row(spectra.compare(before, dict(before), moe="pool")).status == "unchanged"
+
+
+def test_an_adapter_of_some_experts_changes_their_stack(tmp_path):
+    before = experts_one_by_one()
+    (tmp_path / "base").mkdir()
+    save_file(before, tmp_path / "base" / "model.safetensors")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    factors = {n: {"A": noise(2, 50, n).astype(np.float32), "B": noise(60, 2, n).astype(np.float32)} for n in (1, 2)}
+    stored = {
+        f"base_model.model.layers.0.experts.{n}.w1.lora_{part}.weight": factor
+        for n, both in factors.items()
+        for part, factor in both.items()
+    }
+    save_file(stored, adapter / "adapter_model.safetensors")
+    about = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["w1"], "base_model_name_or_path": None}
+    (adapter / "adapter_config.json").write_text(json.dumps(about))
+    row = only_row(spectra.compare(tmp_path / "base", adapter, moe="pool"))
+    products = [both["B"].astype(np.float64) @ both["A"] for both in factors.values()]
+    assert (row.matrix_name, row.change_rank) == ("layers.0.experts.*.w1", 4)
+    assert row.norm_change == pytest.approx(math.hypot(*map(np.linalg.norm, products)), rel=1e-6)
+    each = spectra.compare(tmp_path / "base", adapter, moe="per_expert")
+    assert [found.status for found in each.rows] == ["unchanged", "ok", "ok", "unchanged"]
+
+
+def test_a_stack_that_lacks_an_expert_is_not_compared():
+    before = experts_one_by_one()
+    after = {name: weight + np.float32(0.1) for name, weight in before.items() if ".3." not in name}
+    row = only_row(spectra.compare(before, after, moe="pool"))
+    assert row.status == NO_COUNTERPART
+    assert "has no such weight, or it is cut into other matrices" in row.notes
 
 
 def test_a_head_that_is_untied_later_has_a_row():

@@ -1,6 +1,7 @@
 """The bound on the memory of a comparison: what it counts, that processes keep it, and that what does not fit is refused."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ import spectra
 from spectra import InputError
 from spectra.diagnose.compared_models import open_models
 from spectra.diagnose.comparison_memory import bytes_of_comparison
+from spectra.diagnose.layer import batches
+from spectra.diagnose.memory_need import bytes_of
 from spectra.diagnose.profiles import resolve_settings
-from spectra.esd.gram import rows_at_a_time
+from spectra.diagnose.within_memory import split_to_fit
 from tests.diagnose.peaks import needs_peak, peak_of
-from tests.models import resnet
 
 # What changes: 8 directions that the base does not have, for which all of its singular vectors are computed; or everything.
 LOW, FULL = "low rank", "full"
@@ -37,25 +39,34 @@ def models_in(folder, shape, *, dtype=torch.float32, kind=FULL, number=1):
     return [str(folder / name) for name in weights]
 
 
-def adapter_in(folder, shape):
+def adapter_in(folder, shape, rank=8):
     """A base, and an adapter over it."""
-    (base, _) = models_in(folder, shape)
+    base, _ = models_in(folder, shape)
     adapter = folder / "adapter"
     adapter.mkdir()
-    factors = {"A": torch.randn(8, shape[1]), "B": torch.randn(shape[0], 8)}
+    factors = {"A": torch.randn(rank, shape[1]), "B": torch.randn(shape[0], rank)}
     save_file(
         {f"base_model.model.fc.lora_{name}.weight": factor for name, factor in factors.items()},
         adapter / "adapter_model.safetensors",
     )
-    about = {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["fc"], "base_model_name_or_path": base}
+    about = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": ["fc"], "base_model_name_or_path": base}
     (adapter / "adapter_config.json").write_text(json.dumps(about))
     return [base, str(adapter)]
 
 
-def needs(base, *others):
-    opened = open_models(base, others, resolve_settings("default"), revision=False)
-    settings = opened.plan.settings
-    return {job.matrix_name: bytes_of_comparison([job], others=opened.others, settings=settings) for job in opened.plan.jobs}
+def opened(base, *others):
+    return open_models(base, others, resolve_settings("default"), revision=False)
+
+
+def needs(base, *others, num_directions=10):
+    models = opened(base, *others)
+    options = {"others": models.others, "settings": models.plan.settings, "num_directions": num_directions}
+    return {job.matrix_name: bytes_of_comparison([job], **options) for job in models.plan.jobs}
+
+
+def need(shape, **options):
+    weights = {"fc.weight": np.broadcast_to(np.float32(1.0), shape)}
+    return needs(weights, weights, **options)["fc"]
 
 
 # 12.6 million numbers, 50 MB as float32 and 101 MB as float64. With norms taken of a wide matrix as a whole, and both operands
@@ -95,36 +106,66 @@ def test_gram_matrices_of_all_models_count_as_long_as_they_are_kept(tmp_path):
     assert three - one == 4 * 8 * 900**2
 
 
-def test_of_a_wide_base_all_numbers_stay():
-    def need(shape):
-        weights = {"fc.weight": np.broadcast_to(np.float32(1.0), shape)}
-        return needs(weights, weights)["fc"]
+@needs_peak
+@pytest.mark.slow
+def test_factors_of_a_tall_weight_count(tmp_path):
+    found = peak_of("compare", *adapter_in(tmp_path, (60_000, 128), rank=64))
+    assert 4 * 8 * 60_000 * 64 < found["peak"] <= found["bound"]
 
+
+@needs_peak
+@pytest.mark.slow
+def test_all_positions_of_a_kernel_are_read_at_once(tmp_path):
+    found = peak_of("compare", *models_in(tmp_path, (200, 200, 7, 7), dtype=torch.float64))
+    assert 2.5 * 8 * 200 * 200 * 49 < found["peak"] <= found["bound"]
+
+
+def test_of_a_wide_base_all_numbers_stay():
     assert need((300, 100_000)) - need((100_000, 300)) >= 8 * 300 * 100_000
 
 
+def test_directions_that_are_asked_for_count():
+    assert need((30_000, 800), num_directions=800) - need((30_000, 800)) == 8 * 5 * 30_800 * 700
+
+
 def test_a_kernel_counts_by_the_matrix_that_directions_are_taken_of():
-    model = resnet()
-    found = needs(model, model)
-    assert all(10**7 < need < 10**8 for need in found.values())
+    flat, kernel = need((512, 512 * 9)), need((512, 512, 3, 3))
+    base = 16 * 512**2 + 8 * 512 * 512 * 9
+    change = 16 * 512 * 512 * 9  # in float64, beside the numbers of both models
+    assert base + change < kernel < flat + base
 
 
-@pytest.mark.parametrize("cols", [1, 3, 4096, 10**9])
-def test_rows_that_are_read_at_a_time_hold_a_bounded_number_of_numbers(cols):
-    assert rows_at_a_time(cols) == 1 or rows_at_a_time(cols) * cols <= 2**19
+def test_what_is_analysed_together_is_bounded_whichever_weights_change():
+    rng = np.random.default_rng(0)
+    weights = {f"l{n}.weight": rng.standard_normal((20, 20 + 2000 * (n % 2))) for n in range(26)}
+    models = opened(weights, weights, weights)
+    settings = models.plan.settings
+    (batch,) = batches(models.plan.jobs)
+    changes = [other.changes[job.matrix_name] for other in models.others for job in batch]
+    largest = [job for job in changes if job.num_cols > 20]
+    assert len(largest) == len(batch) == 26
+    bound = bytes_of_comparison(batch, others=models.others, settings=settings, num_directions=10)
+    assert bound > bytes_of(largest, settings) > bytes_of(changes[:26], settings)
 
 
 def weights_and_changed():
     rng = np.random.default_rng(0)
-    before = {f"l{n}.weight": rng.standard_normal((40 + n, 60)) for n in range(5)}
+    before = {f"l{n}.weight": rng.standard_normal((40, 400 + n)) for n in range(5)}
     return before, {name: weight + 0.1 * rng.standard_normal(weight.shape) for name, weight in before.items()}
 
 
 def test_numbers_do_not_depend_on_the_memory():
     before, after = weights_and_changed()
-    free = spectra.compare(before, after, workers=3)
-    tight = spectra.compare(before, after, workers=3, max_memory=max(needs(before, after).values()))
+    least = max(needs(before, after).values())
+    models = opened(before, after)
+    together = partial(bytes_of_comparison, others=models.others, settings=models.plan.settings, num_directions=10)
+    whole = batches(models.plan.jobs)
+    assert len(split_to_fit(whole, together, least)) == 5 > len(whole)
+    free, tight = (spectra.compare(before, after, workers=3, max_memory=size) for size in (None, least))
     assert {**free.to_dict(), "environment": 0} == {**tight.to_dict(), "environment": 0}
+    assert free.changes.keys() == tight.changes.keys()
+    for key, array in free.changes.items():
+        np.testing.assert_array_equal(array, tight.changes[key])
 
 
 def test_what_never_fits_is_refused_before_the_folder_is_touched(tmp_path):

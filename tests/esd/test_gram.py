@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from spectra.errors import NonFiniteWeightsError
-from spectra.esd.gram import block_rows, blocks_of, check_finite, safe_gram, scale_of, transposed_reader
+from spectra.esd.gram import block_rows, blocks_of, check_finite, pieces_of, safe_gram, scale_of, transposed_reader
 
 
 def reader(matrix):
@@ -51,3 +51,24 @@ def test_what_is_no_number_is_counted():
     check_finite(np.ones(3))
     with pytest.raises(NonFiniteWeightsError, match="at least 1 NaN and 2 infinite values; repair or exclude the layer"):
         check_finite(np.array([np.nan, np.inf, 1.0, -np.inf]))
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (3, 10**6), (10**6, 3), (2000, 4500), (0, 4), (4, 0)])
+def test_pieces_are_all_rows_once_read_in_few_blocks(shape):
+    reads = []
+
+    def read(start, stop):
+        reads.append(stop - start)
+        return np.broadcast_to(np.arange(start, stop)[:, None], (stop - start, shape[1]))
+
+    rows = [int(row[0]) for piece in pieces_of(read, shape) for row in piece]
+    assert rows == (list(range(shape[0])) if shape[1] else [])
+    # As large as blocks of the Gram matrix: no more of them, but for the last.
+    numbers = block_rows(max(min(shape), 1)) * min(shape)
+    assert all(count == 1 or count * shape[1] <= numbers for count in reads)
+    assert len(reads) <= 1 + 2 * shape[0] * shape[1] // max(numbers, 1)
+
+
+def test_pieces_stay_in_the_cache():
+    matrix = np.zeros((3000, 5000), dtype=np.float32)
+    assert max(piece.size for piece in pieces_of(lambda start, stop: matrix[start:stop], matrix.shape)) <= 2**17
