@@ -55,14 +55,13 @@ def use_few_cores() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
 
 
-def run_module(module: str, *arguments: str, threads: int = 1, core: int | None = None) -> Sample:
+def run_module(module: str, *arguments: str, threads: int = 1) -> Sample:
     """Run ``python -m module arguments`` with pinned BLAS threads.
 
     Args:
         module: A module that writes JSON, and only that, to stdout.
         *arguments: Its command line.
         threads: BLAS threads.
-        core: Which of this process's cores the child is bound to, where the system can. Default: it has all of them.
 
     Returns:
         The sample.
@@ -70,13 +69,10 @@ def run_module(module: str, *arguments: str, threads: int = 1, core: int | None 
     Raises:
         ChildError: It failed, or wrote something else.
     """
-    environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", module, *arguments]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
-        child = subprocess.Popen(command, stdout=out, stderr=err, env=environment, cwd=ROOT)
-        if core is not None and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(child.pid, {sorted(os.sched_getaffinity(0))[core]})
+        child = subprocess.Popen(command, stdout=out, stderr=err, env=environment_of(threads), cwd=ROOT)
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -92,6 +88,11 @@ def run_module(module: str, *arguments: str, threads: int = 1, core: int | None 
         raise ChildError(f"{' '.join(command)}: no JSON on stdout ({error})\n{texts[0][-2000:]}") from None
     bytes_per_unit = 1 if sys.platform == "darwin" else 1024
     return Sample(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * bytes_per_unit / 2**20, output)
+
+
+def environment_of(threads: int) -> dict[str, str]:
+    """Return the environment of a child with so many BLAS threads."""
+    return {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), "HF_HUB_OFFLINE": "1"}
 
 
 def median(values: Sequence[float]) -> float:
