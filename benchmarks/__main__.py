@@ -71,8 +71,8 @@ BENCHMARKS: dict[str, Callable[[Order], Found]] = {
     "large-whole": lambda order: large_checkpoints.run(order.folder, layers=None),
 }
 NAMES = tuple(BENCHMARKS)
-# Of the others one takes minutes, one needs a model, one installs an older powerlaw where there is none, one needs a GPU, and
-# the last two take minutes and tens of minutes.
+# Of the others the first takes 25 minutes, one needs a model, one installs an older powerlaw where there is none, one needs a
+# GPU, and the last two take minutes and tens of minutes.
 DEFAULT_NAMES = NAMES[: NAMES.index("diagnostics")]
 
 
