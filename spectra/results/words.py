@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from spectra.results.records import LayerStatus, ModelInfo, Summary
+
+_WORDS: Mapping[str, str] = {
+    LayerStatus.TOO_FEW_EVALS: "with too few eigenvalues",
+    LayerStatus.NO_TAIL: "without a tail",
+    LayerStatus.META: "on the meta device",
+    LayerStatus.NO_BASE: "without a base",
+}
 
 
 def headline(model: ModelInfo, summary: Summary) -> str:
@@ -19,7 +28,7 @@ def headline(model: ModelInfo, summary: Summary) -> str:
     num_fits = s.num_layers - s.num_without_fit
     is_judged = not num_fits or s.num_reliable or s.num_doubtful  # fits of inverse eigenvalues are not
     parts = [counted(s.num_reliable, "reliable fit"), f"{s.num_doubtful} doubtful"] if is_judged else [counted(num_fits, "fit")]
-    parts += [f"{count} {status}" for status, count in s.statuses.items() if status != LayerStatus.OK]
+    parts += [f"{count} {_WORDS.get(status, status)}" for status, count in s.statuses.items() if status != LayerStatus.OK]
     if s.num_skipped:
         parts.append(f"{counted(s.num_skipped, 'tensor')} skipped")
     base = f" with base '{model.base}'" if model.base else ""

@@ -61,6 +61,14 @@ def test_two_sentences_say_it_all(report):
     assert "no layer could be fitted" in conclusion(spectra.analyze({"zero.weight": np.zeros((20, 20))}).summary)
 
 
+def test_the_headline_says_why_layers_have_no_fit():
+    weights = {"few.weight": np.diag(np.arange(1.0, 6.0)), "equal.weight": np.eye(40)}
+    report = spectra.analyze(weights)
+    assert headline(report.model, report.summary) == (
+        "Analysed 2 layers of 'mapping' (0 reliable fits, 0 doubtful, 1 with too few eigenvalues, 1 without a tail)"
+    )
+
+
 def test_the_headline_names_the_base_of_a_difference():
     weights = {"a.weight": np.diag(np.arange(1.0, 41.0))}
     report = spectra.analyze(weights, base={"a.weight": np.eye(40)})
