@@ -45,7 +45,7 @@ from spectra.training.dcs.teacher import (
 from spectra.training.dcs.teacher_logits import TeacherLogits, teacher_fingerprint
 from spectra.training.dcs.top_k_logits import TopKLogits
 from spectra.training.ended_training import end_where_it_ended
-from spectra.training.sharded_layers import exchanged
+from spectra.training.sharded_layers import exchanged, shards_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,11 @@ def prepare_answers(
     with _teacher(trainer, wanted, goes_on=goes_on, is_continued=saved is not None, stays=form == "off") as teacher:
         refuse_other_answers(trainer.model, teacher.model)
         if form == "off":
-            return Live(teacher), {}
+            if trainer.teacher == "finetune" or shards_of(teacher.model):
+                return Live(teacher), {}
+            wanted = _fingerprint_of(teacher, trainer, dataset, form)
+            _refuse_another_teacher(wanted, saved)
+            return Live(teacher), wanted
         if wanted is None:  # a given teacher is known by its weights, which had to be loaded
             wanted = _fingerprint_of(teacher, trainer, dataset, form)
             _refuse_another_teacher(wanted, saved)
@@ -251,7 +255,7 @@ def _finetuned(trainer: Any, wanted: Mapping[str, str] | None, *, goes_on: bool,
     with nullcontext() if is_copy else put_back(student):
         nested = _nested(trainer, model)
         folder = Path(nested.args.output_dir)
-        unfinished = _unfinished(folder, wanted)
+        unfinished = _unfinished(folder, wanted, nested)
         say(trainer, f"training the teacher, in {folder}")
         start = unfinished if goes_on else None
         if start is not None:
@@ -277,12 +281,13 @@ def _remove_checkpoints(folder: Path, nested: Any) -> None:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _unfinished(folder: Path, wanted: Mapping[str, str] | None) -> str | None:
-    """Return the last checkpoint of a teacher by the same recipe, and note the recipe for the next time."""
+def _unfinished(folder: Path, wanted: Mapping[str, str] | None, nested: Any) -> str | None:
+    """Return the last checkpoint of a teacher by the same recipe; else remove those of another, and note the recipe."""
     note, text = folder / RECIPE_FILE, json.dumps(dict(wanted or {}), sort_keys=True)
     is_same = note.is_file() and note.read_text(encoding="utf-8") == text
     if all(exchanged([is_same])):  # all have read before one writes
         return last_checkpoint(folder)
+    _remove_checkpoints(folder, nested)  # else the next time would go on from one that has more steps
     write_whole(made(folder) / RECIPE_FILE, text.encode())
     return None
 

@@ -106,6 +106,8 @@ def teacher_arguments(args: TrainingArguments, *, select: str, has_eval_data: bo
         evaluates, saves = IntervalStrategy(args.eval_strategy).value, SaveStrategy(args.save_strategy).value
         if evaluates != saves or evaluates == "no":
             changed.eval_strategy, changed.save_strategy = IntervalStrategy.EPOCH, SaveStrategy.EPOCH
+        elif evaluates == "steps" and changed.eval_steps and changed.save_steps % changed.eval_steps:
+            changed.save_steps = changed.eval_steps  # else the best would often be a state that was not saved
     return changed
 
 

@@ -262,6 +262,36 @@ def test_the_best_teacher_is_chosen_on_the_eval_data(tmp_path):
     assert loss("best") < loss("last")
 
 
+def test_the_best_teacher_is_saved_when_it_is_evaluated(tmp_path):
+    data = {"eval_dataset": samples(9, seed=3)}
+    steps = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 5, "max_steps": 8}
+    run = trainer(tmp_path, {"preset": "uniform", "teacher_select": "best"}, dcs=data, learning_rate=3e-2, **steps)
+    made, make = [], run.make_teacher_trainer
+
+    def make_teacher_trainer(*arguments):
+        made.append(make(*arguments))
+        return made[-1]
+
+    run.make_teacher_trainer = make_teacher_trainer
+    run.train()
+    state = made[0].state
+    assert state.best_model_checkpoint.endswith(f"checkpoint-{state.best_global_step}")
+
+
+def test_samples_are_drawn_anew_in_each_epoch_even_if_weights_stay(tmp_path):
+    looked_at = []
+
+    class Watched(list):
+        def __getitem__(self, index):
+            looked_at.append(index)
+            return super().__getitem__(index)
+
+    config = {"preset": "uniform", "mode": "sample", "cache": "off"}
+    trainer(tmp_path, config, data=Watched(samples(24)), dcs={"teacher": bert(1)}, num_train_epochs=3).train()
+    epochs = [tuple(looked_at[start : start + 24]) for start in (-72, -48)] + [tuple(looked_at[-24:])]
+    assert len(set(epochs)) == 3
+
+
 def test_the_history_is_written_when_checkpoints_are(tmp_path):
     from spectra.results.sample_history import load_sample_history
 
@@ -319,6 +349,31 @@ def test_an_unfinished_teacher_of_another_recipe_is_not_continued(tmp_path):
     again = trainer(tmp_path, "uniform", learning_rate=1e-5, **changes)
     again.train(resume_from_checkpoint=True)
     assert logits.read_bytes() != before
+
+
+def test_checkpoints_of_a_teacher_of_another_recipe_are_removed(tmp_path):
+    def stopped(rate, after, resume=None):
+        run = trainer(tmp_path, "uniform", learning_rate=rate, save_strategy="steps", save_steps=2, max_steps=6)
+        make = run.make_teacher_trainer
+
+        class Stop(TrainerCallback):
+            def on_save(self, args, state, control, **kwargs):
+                if state.global_step == after:
+                    raise KeyboardInterrupt
+
+        def make_teacher_trainer(*arguments):
+            nested = make(*arguments)
+            nested.add_callback(Stop())
+            return nested
+
+        run.make_teacher_trainer = make_teacher_trainer
+        with pytest.raises(KeyboardInterrupt):
+            run.train(resume_from_checkpoint=resume)
+        return sorted(path.name for path in (tmp_path / "teacher").glob("checkpoint-*"))
+
+    assert stopped(1e-2, after=4) == ["checkpoint-2", "checkpoint-4"]
+    assert stopped(1e-4, after=2) == ["checkpoint-2"]
+    assert stopped(1e-4, after=4, resume=True) == ["checkpoint-2", "checkpoint-4"]
 
 
 def test_a_teacher_that_was_stopped_after_its_last_step_takes_none_more(tmp_path):
@@ -506,6 +561,13 @@ class TestBadInput:
         trainer(tmp_path, dcs={"teacher": bert(1)}, **changes).train()
         with pytest.raises(ResultsError, match="this run began with another one"):
             trainer(tmp_path, dcs={"teacher": bert(2)}, **changes).train(resume_from_checkpoint=True)
+
+    def test_nor_with_one_that_is_asked_about_each_batch(self, tmp_path):
+        changes = {"save_strategy": "epoch", "num_train_epochs": 1}
+        trainer(tmp_path, {"cache": "off"}, dcs={"teacher": bert(1)}, **changes).train()
+        with pytest.raises(ResultsError, match="this run began with another one"):
+            trainer(tmp_path, {"cache": "off"}, dcs={"teacher": bert(2)}, **changes).train(resume_from_checkpoint=True)
+        trainer(tmp_path, {"cache": "off"}, dcs={"teacher": bert(1)}, **changes).train(resume_from_checkpoint=True)
 
     def test_a_teacher_that_shares_parameters_is_refused(self, tmp_path):
         model, other = bert(), bert(1)
