@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,9 +14,10 @@ from torch import nn
 from transformers import PretrainedConfig, Trainer, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
-from spectra.errors import InputError, did_you_mean
+from spectra.errors import InputError, SpectraWarning, did_you_mean
+from spectra.results.words import counted
 from spectra.training.meta_peft.config import MetaPeftConfig, Method, Offload, Schedule, TaskWeighting
-from spectra.training.meta_peft.sampling import TaskSampling
+from spectra.training.meta_peft.sampling import Exhausted, TaskSampling
 from spectra.training.tempbalance_config import tempbalance_config
 
 _OWN = ("peft_config", "tasks", "args", "config", "eval_tasks", "loss_fn", "probe")
@@ -129,6 +131,8 @@ def refuse_steps(args: Any, config: MetaPeftConfig, num_tasks: int) -> None:
         raise InputError(
             f"tasks_per_step: 'alternating' takes all tasks in a step, else some might never move. Leave it out, got {asked}."
         )
+    if config.schedule == Schedule.ALTERNATING and config.on_exhausted == Exhausted.DROP:
+        raise InputError("on_exhausted: 'alternating' takes all tasks in a step, else some might never move. Leave 'drop' out.")
     is_drawn = config.sampling != TaskSampling.ROUND_ROBIN
     if config.task_weighting == TaskWeighting.EQUAL and is_drawn and asked not in (None, 1, num_tasks):
         raise InputError(
@@ -142,6 +146,30 @@ def refuse_steps(args: Any, config: MetaPeftConfig, num_tasks: int) -> None:
     if config.tempbalance is not None:
         balance = config.tempbalance
         tempbalance_config({"policy": balance} if isinstance(balance, str) else balance)
+
+
+def warn_of_short_tasks(sizes: Mapping[str, int], config: MetaPeftConfig, rows_of_a_part: int) -> None:
+    """Say which tasks have too few rows for all of Reptile's inner steps: a part is at most one pass over its task.
+
+    Args:
+        sizes: Rows by task.
+        config: Options.
+        rows_of_a_part: Of a task in a step, on all devices.
+    """
+    if config.method != Method.REPTILE:
+        return
+    rows_of_a_step = rows_of_a_part // config.num_inner_steps
+    steps = {task: math.ceil(size / rows_of_a_step) for task, size in sizes.items() if size < rows_of_a_part}
+    short = {task: number for task, number in steps.items() if number < config.num_inner_steps}
+    if short:
+        fewest = min(short, key=lambda task: short[task])
+        warnings.warn(
+            f"reptile: {counted(len(short), 'task')} of {len(sizes)} cannot take all {config.num_inner_steps} inner steps, "
+            f"such as '{fewest}' with {counted(short[fewest], 'batch', 'batches')}: a step is at most one pass over a task. "
+            "Lower inner_steps or the batch size, for steps of one length.",
+            SpectraWarning,
+            stacklevel=3,
+        )
 
 
 def _refuse_counted_for_nothing(args: Any) -> None:

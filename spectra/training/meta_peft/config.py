@@ -132,7 +132,7 @@ class MetaPeftConfig(PolicyOptions):
         sampling: Which task is next: ``"round_robin"``, ``"proportional"``, ``"uniform"`` or ``"temperature"``.
         temperature: With ``"temperature"`` a task is drawn with probability ``N_t^(1 / temperature)``.
         on_exhausted: Of a task that was seen whole in an epoch: ``"drop"`` it until the next, or ``"restart"`` it. Default:
-            drop with ``"round_robin"``, else restart.
+            drop with ``"round_robin"``, else restart; with ``"alternating"`` always restart.
         adapter_lr: Learning rate of adapters and heads of tasks. Default: that of the base, ``args.learning_rate``.
         inner_lr: With ``"reptile"``, learning rate of the steps on a task. Default: ``args.learning_rate``, which there is
             the rate of the steps of the base towards their ends.

@@ -20,14 +20,21 @@ from spectra.training.dcs.randomness import kept_randomness
 from spectra.training.diagnostic_flags import attach_diagnostics
 from spectra.training.meta_peft.adapter_configs import head_names
 from spectra.training.meta_peft.adapters import TaskAdapters
-from spectra.training.meta_peft.checks import checked_tasks, own_arguments, refuse_arguments, refuse_run, refuse_steps
+from spectra.training.meta_peft.checks import (
+    checked_tasks,
+    own_arguments,
+    refuse_arguments,
+    refuse_run,
+    refuse_steps,
+    warn_of_short_tasks,
+)
 from spectra.training.meta_peft.config import Head, MetaPeftConfig, Method, Offload, Schedule, meta_peft_config
 from spectra.training.meta_peft.offload import keep_on_device
 from spectra.training.meta_peft.reptile import reptile_gradients
 from spectra.training.meta_peft.retrained import RetrainedBase, retrained_base
 from spectra.training.meta_peft.retraining_info import RetrainingInfo, write_info
 from spectra.training.meta_peft.run_record import check_run, rows_fingerprint, save_run
-from spectra.training.meta_peft.sampling import StepSampler
+from spectra.training.meta_peft.sampling import Exhausted, StepSampler
 from spectra.training.meta_peft.steps import Batch, PartCollator, StepLoader, TaskData, TaskPart
 from spectra.training.meta_peft.task_balance import give_own_groups, task_factors, with_means
 from spectra.training.parameter_groups import unwrapped_optimizer
@@ -126,6 +133,7 @@ class MetaPeftTrainer(Trainer):
             **options,
         )
         sizes = {task: len(rows) for task, rows in tasks.items()}
+        warn_of_short_tasks(sizes, self.config, self._rows_of_a_part)
         self.factors = task_factors(sizes, self.config, self.step_sampler().on_exhausted, self._rows_of_a_part)
         self._is_best = False
         self._rows_of_tasks: dict[str, str] = {}
@@ -178,15 +186,15 @@ class MetaPeftTrainer(Trainer):
     def step_sampler(self) -> StepSampler:
         """Return what chooses the tasks and rows of each step: a function of seed, epoch and step."""
         tasks = self.train_dataset.tasks
-        of_a_step = self.config.tasks_per_step or (len(tasks) if self.config.schedule == Schedule.ALTERNATING else 1)
+        takes_all = self.config.schedule == Schedule.ALTERNATING
         seed = self.args.data_seed
         return StepSampler(
             [len(rows) for rows in tasks.values()],
             self._rows_of_a_part,
-            tasks_per_step=of_a_step,
+            tasks_per_step=self.config.tasks_per_step or (len(tasks) if takes_all else 1),
             sampling=self.config.sampling,
             temperature=self.config.temperature,
-            on_exhausted=self.config.on_exhausted,
+            on_exhausted=Exhausted.RESTART if takes_all else self.config.on_exhausted,
             seed=self.args.seed if seed is None else seed,
             rank=self.accelerator.process_index,
             num_processes=self.accelerator.num_processes,

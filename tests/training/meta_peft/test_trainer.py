@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from spectra.errors import InputError, ResultsError
+from spectra.errors import InputError, ResultsError, SpectraWarning
 from spectra.training.meta_peft import MetaPeftTrainer, RetrainedBase
 from tests.dcs_runs import arguments, bert, samples
 from tests.meta_peft_runs import Regression, ia3, lora, matrices, squared, state_of, tasks, trainer
@@ -22,6 +22,7 @@ def one_step(run, part=0):
 
 
 class TestSteps:
+    @pytest.mark.filterwarnings("ignore:reptile")
     @pytest.mark.parametrize("method", METHODS)
     def test_every_method_trains_the_base_and_leaves_a_plain_model(self, tmp_path, method):
         before = bert()
@@ -34,6 +35,7 @@ class TestSteps:
         assert not torch.equal(base.model.bert.pooler.dense.weight, before.bert.pooler.dense.weight)
         assert base.info.method == method
 
+    @pytest.mark.filterwarnings("ignore:reptile")
     @pytest.mark.parametrize("method", METHODS)
     def test_the_loss_falls(self, tmp_path, method):
         run = trainer(tmp_path, method, num_train_epochs=12, learning_rate=5e-3)
@@ -134,6 +136,12 @@ class TestSteps:
         run.train()
 
         assert watcher.moved == [(False, True), (False, True), (True, False)]
+
+    def test_all_tasks_are_there_whenever_the_base_moves(self, tmp_path):
+        # Five batches of books, three of dvd and two of kitchen: dropped, two of the three would miss the base's steps.
+        run = trainer(tmp_path, {"schedule": "alternating", "inner_steps": 4}, num_train_epochs=2)
+
+        assert [len(step) for step in run.step_sampler()] == [3] * 5
 
     def test_equal_weights_scale_losses_by_batches(self, tmp_path):
         run = trainer(tmp_path, {"task_weighting": "equal"})
@@ -546,6 +554,7 @@ class TestFaults:
             (None, {"data_seed": -1}, "data_seed: expected a whole number of at least 0, got -1"),
             ({"tasks_per_step": 4}, {}, "tasks_per_step is 4, and there are 3 tasks"),
             ({"schedule": "alternating", "tasks_per_step": 1}, {}, "'alternating' takes all tasks in a step"),
+            ({"schedule": "alternating", "on_exhausted": "drop"}, {}, "on_exhausted: 'alternating' takes all tasks in a step"),
             (
                 {"task_weighting": "equal", "sampling": "uniform", "tasks_per_step": 2},
                 {},
@@ -596,6 +605,13 @@ class TestFaults:
             run.training_step(run.model, mixed)
         with pytest.raises(InputError, match="adapter_names: a batch must be of one task"):
             run.compute_loss(run.model, mixed)
+
+    def test_tasks_too_short_for_all_inner_steps_of_reptile_are_told(self, tmp_path):
+        config = {"method": "reptile", "inner_steps": 3}
+        data = tasks({"books": 12, "dvd": 5})
+
+        with pytest.warns(SpectraWarning, match="1 task of 2 cannot take all 3 inner steps, such as 'dvd' with 2 batches"):
+            trainer(tmp_path, config, data=data, per_device_train_batch_size=4)
 
     def test_reptile_cannot_accumulate(self, tmp_path):
         with pytest.raises(InputError, match="reptile: its steps on a task are steps of their own"):
