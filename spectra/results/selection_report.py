@@ -32,12 +32,12 @@ _REMEDIES: Mapping[str, str] = {
     "leak": "take a template that asks more clearly not to mention the supplied answer",
     "repetition": "sample, with a higher temperature, or take a stronger model",
     "copy_of_prompt": "check that the model is tuned for chat and that its tokenizer has the chat template it was tuned with",
-    "mismatch": "raise n_candidates, or take a stronger model",
+    "mismatch": "sample, and raise n_candidates, or take a stronger model",
     "nothing_extracted": "take a template that asks for the form of the answer, and check that the task is the right one",
     "no_reference": "check that the task is the right one for this data",
     "prompt_too_long": "raise max_length as far as the model takes, or lower max_new_tokens",
     "low_rouge_l": "lower min_rouge_l",
-    "failed_tests": "raise n_candidates, and check that the original responses pass the tests",
+    "failed_tests": "sample, and raise n_candidates, and check that the original responses pass the tests",
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spectra.errors import InputError, did_you_mean
+from spectra.policies.policy_options import is_number
 from spectra.training.sdft.extractors.extractor import Extractor
 from spectra.training.sdft.extractors.registry import extractor
 from spectra.training.sdft.generation import GenerationSpec, generation_spec
@@ -52,12 +53,18 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         faults = [fault for check in (self.extractor, self.spec, self.rewriting) if (fault := _fault_of(check))]
-        if not isinstance(self.n_candidates, int) or self.n_candidates < 1:
+        if not _is_whole(self.n_candidates, 1):
             faults.append(f"n_candidates: expected at least 1, got {self.n_candidates!r}")
-        if not isinstance(self.seed, int) or self.seed < 0:
+        elif self.n_candidates > 1 and not faults and not self.spec().sampled:
+            faults.append(f"n_candidates: greedy answers are all the same. Sample, or ask once, not {self.n_candidates} times")
+        if not _is_whole(self.seed, 0):
             faults.append(f"seed: expected a whole number from 0, got {self.seed!r}")
-        if not 0.0 <= self.min_rouge_l <= 1.0:
+        if not is_number(self.min_rouge_l) or not 0.0 <= self.min_rouge_l <= 1.0:
             faults.append(f"min_rouge_l: expected a number from 0 to 1, got {self.min_rouge_l!r}")
+        if self.allow_truncated not in (True, False):
+            faults.append(f"allow_truncated: expected True or False, got {self.allow_truncated!r}")
+        if not isinstance(self.leak_phrases, list | tuple) or not all(isinstance(text, str) for text in self.leak_phrases):
+            faults.append(f"leak_phrases: expected texts, such as ('as an AI',), got {self.leak_phrases!r}")
         if self.test_column is not None and self.task != "code":
             faults.append("test_column: tests are of task 'code' only")
         if faults:
@@ -103,6 +110,10 @@ def distill_config(given: DistillConfig | Mapping[str, Any] | None = None, **cha
     if "task" not in options:
         raise InputError("task: say what a rewritten response must agree in: math, call, code, choice, json, exact or text.")
     return DistillConfig(**options)
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _fault_of(check: Callable[[], Any]) -> str | None:

@@ -106,6 +106,8 @@ def generation_spec(given: str | GenerationSpec | Mapping[str, Any], **changes: 
         if given not in _PRESETS:
             raise InputError(f"unknown generation '{given}'.{did_you_mean(given, _PRESETS)} Known: {', '.join(_PRESETS)}.")
         given = _PRESETS[given]
+    if not isinstance(given, GenerationSpec | Mapping):
+        raise InputError(f"generation: expected a name or values by name, got {given!r}. Names: {', '.join(_PRESETS)}.")
     values = {**(given.to_dict() if isinstance(given, GenerationSpec) else given), **changes}
     known = [field.name for field in dataclasses.fields(GenerationSpec)]
     unknown = [f"unknown option '{name}'.{did_you_mean(str(name), known)}" for name in values if name not in known]

@@ -379,6 +379,14 @@ class TestRefusals:
             distiller(generation="greddy", n_candidates=0, min_rouge_l=2.0)
 
     def test_an_unknown_option_is_told_the_nearest(self):
+        with pytest.raises(
+            InputError, match=r"n_candidates: expected.*seed: expected.*allow_truncated: exp.*leak_phrases: exp"
+        ):
+            distiller(n_candidates=True, seed=1.5, allow_truncated="no", leak_phrases="as an AI")
+        with pytest.raises(InputError, match=r"generation: expected a name or values by name, got 5.*min_rouge_l: expected"):
+            distiller(generation=5, min_rouge_l="0.5")
+        with pytest.raises(InputError, match="greedy answers are all the same. Sample, or ask once, not 3 times"):
+            distiller(generation="greedy", n_candidates=3)
         with pytest.raises(InputError, match="no option 'n_candidate'. Did you mean 'n_candidates'"):
             distiller(n_candidate=2)
 

@@ -8,7 +8,7 @@ two calls                              agree
 ``f(a={'x': 1, 'y': 2})``, reordered   yes, sets too
 ``f(a=my_list)``, ``f(a=g(x=1))``      yes, if written alike: names are not looked up
 ``f(a=True)``, ``f(a=1)``              no: JSON knows both
-``f(1)``, ``f(a=1)``                   no: which parameter comes first is not known
+``f(1)``, ``f(a=1)``                   no: which parameter comes first is not known; ``f(1)`` agrees with itself
 ====================================== ==========================================
 
 Source: the rule of the reference code (sail-sg/sdft), which compares text, and what it gets wrong.
@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spectra.training.sdft.extractors.extractor import Extractor
-from spectra.training.sdft.extractors.python_source import python_expression
+from spectra.training.sdft.extractors.python_source import python_expression, python_module
 
 # A dotted name and its bracket, with nothing between. "(s)" is a plural: "file(s)".
 _START = re.compile(r"(?<![\w.])[^\W\d]\w*(?:\.[^\W\d]\w*)*\((?!(?:e?s|ies)\))")
@@ -30,6 +30,8 @@ _STRING_OR_BRACKET = re.compile(
     r"""(?s:'''.*?'''|\"{3}.*?\"{3})|'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[()]""",
 )
 _GOES_ON = re.compile(r"[(\[]|\.\w")  # f(a=1)(b), f(a=1)[0], f(a=1).b
+_BULLET = re.compile(r"[ \t]*(?:[-*+>][ \t]+)?")
+_OPERATIONS = (ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp)
 _REFERENCE_LABEL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*(?:\.[a-zA-Z_][a-zA-Z0-9_]*)*)\((.*)\)")
 
 
@@ -43,7 +45,7 @@ def function_call(text: str, row: Mapping[str, Any] | None = None) -> str | None
     Returns:
         The call with its keywords sorted, as Python would write it. ``None`` if there is no call, or more than one, be it the
         same again: whoever carries them out would do so twice. ``None`` as well if a keyword comes twice, or if the call is a
-        part of something else, as in ``f(a=1)(b)``.
+        part of something else, as in ``f(a=1)(b)`` and ``x = 2 * f(a=1)``.
 
     Example:
         >>> function_call("Use this call: add(y=[1, 2], x='a').")
@@ -67,7 +69,7 @@ def reference_match(original: str, candidate: str) -> bool:
     return re.search(rf"\b{name}\({arguments}\)", candidate) is not None
 
 
-CALL = Extractor("call", 1, function_call)
+CALL = Extractor("call", 2, function_call)
 REFERENCE_CALL = Extractor("reference-call", 1, reference_call, reference_match)
 
 
@@ -81,8 +83,17 @@ def _calls(text: str) -> Iterator[ast.Call | None]:
             return
         call = python_expression(text[start.start() : end])
         if isinstance(call, ast.Call):  # otherwise prose: "Wi-Fi(2.4 GHz)", "not(x)"
-            yield None if _GOES_ON.match(text, end) else call
+            yield None if _GOES_ON.match(text, end) or _is_operand(text, start.start(), end) else call
         place = end
+
+
+def _is_operand(text: str, start: int, end: int) -> bool:
+    """Tell whether the lines of a call are Python, and compute something of it; in prose, an operator is a word or a dash."""
+    first, last = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    lines = text[first : len(text) if last < 0 else last]
+    module = python_module(lines[bullet.end() if (bullet := _BULLET.match(lines)) else 0 :].strip("` \t\r"))
+    values = [getattr(statement, "value", None) for statement in module.body] if module else []
+    return any(isinstance(value, _OPERATIONS) for value in values)
 
 
 def _after_bracket(text: str, place: int) -> int | None:

@@ -16,6 +16,11 @@ from spectra.training.sdft.extractors.python_source import python_module
 
 PYTHON = "python"
 _PYTHON = (PYTHON, "python3", "py", "")  # a block without a name counts as Python
+_ALIASES = {
+    "js": "javascript", "node": "javascript", "ts": "typescript", "c++": "cpp", "cxx": "cpp", "cc": "cpp", "c#": "csharp",
+    "cs": "csharp", "golang": "go", "rs": "rust", "rb": "ruby", "kt": "kotlin", "sh": "bash", "shell": "bash", "zsh": "bash",
+    "ps1": "powershell", "yml": "yaml",
+}  # fmt: skip
 _NO_LANGUAGE = ("text", "txt", "plaintext", "output")
 _WORK = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr, ast.Lambda, ast.comprehension)
 _REFERENCE_FENCE = "```python"
@@ -27,7 +32,7 @@ class Programs:
     """What a response holds programs in.
 
     Attributes:
-        languages: As their fences name them, in lower case; Python has one name.
+        languages: As their fences name them, in lower case; one that goes by several, such as ``js``, has one name.
         is_fenced: Whether there are fences. Otherwise the response is nothing but a Python program.
     """
 
@@ -87,7 +92,7 @@ def readable_code(text: str, row: Mapping[str, Any] | None = None) -> Programs |
     if None in python or not all(block.content.strip() for block in others):
         return None
     has_python = any(_does_something(statement) for module in python if module for statement in module.body)
-    languages = {block.language for block in others} | ({PYTHON} if has_python else set())
+    languages = {_ALIASES.get(block.language, block.language) for block in others} | ({PYTHON} if has_python else set())
     return Programs(frozenset(languages), is_fenced=bool(fenced_blocks(text))) if languages else None
 
 
@@ -102,7 +107,7 @@ def reference_match(original: str, candidate: str) -> bool:
     return candidate == "styled"
 
 
-CODE = Extractor("code", 2, readable_code, Programs.may_become)
+CODE = Extractor("code", 3, readable_code, Programs.may_become)
 REFERENCE_CODE = Extractor("reference-code", 1, reference_style, reference_match)
 
 

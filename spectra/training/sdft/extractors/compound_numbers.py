@@ -77,7 +77,7 @@ _LIST = re.compile(
 )
 _BEFORE = re.compile(
     rf"""
-    (?: √[ ]? | \\sqrt\{{? | \^\{{? | \}}\{{ | ±[ ]? | \\pm[ ]?
+    (?: √[ ]? | \\sqrt[ ]?\{{? | \^\{{? | \}}\{{ | ±[ ]? | \\pm[ ]?
       | (?: [)%}}] | (?<![A-Za-z])[b-zB-HJ-Z] ){_OPERATOR} | [)}}][.:(]  # x - 3, but not COVID-19
       | [A-Za-z](?: [ ]?[+×÷^][ ]? | [ ]\*[ ] )  # apples * 3, but not is *3*
       | \b(?i:minus|negative|plus|times|twice|double|triple|divided[ ]by|multiplied[ ]by)[ ]

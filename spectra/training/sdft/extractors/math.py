@@ -91,4 +91,4 @@ def _common_value(stated: list[re.Match[str]]) -> Number | None:
     return last if first and last and first.agrees_with(last) else None
 
 
-MATH = Extractor("math", 2, math_answer, Number.agrees_with)
+MATH = Extractor("math", 3, math_answer, Number.agrees_with)

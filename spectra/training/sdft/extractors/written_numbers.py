@@ -11,6 +11,7 @@ r"""Numbers as people and models write them, read exactly.
 | ``CO2``, ``x_1`` | nothing | digits that belong to a name |
 | ``3:30``, ``2^3``, ``2x``, ``5 feet 3 inches`` | nothing | the value of a part says nothing about the whole |
 | ``118 000`` | nothing | one number in some countries, two in others |
+| ``x = - 5``, ``-(5)``, ``–5`` | nothing | a sign, or a dash |
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+_REACH = 200  # characters in which a dash is looked for
+_DASH_BEFORE = re.compile(r"(?P<line>(?:\A|\n)[ \t]*)?(?<![\w)\]}%])[-−–—](?P<blank>[ ]?)[ *_`$(\[{\\]*\Z")
 _FRACTION = re.compile(r"([0-9])?\\[dt]?frac(?:\{([0-9.,]+)\}|([0-9]))(?:\{([0-9.,]+)\}|([0-9]))")
 _LATEX_TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox|hbox)\s*\{([^{}]*)\}")
 _LATEX_BLANKS = re.compile(r"(?:\\(?:[,;: ]|q?quad\b)|(?<=\S)~|[ ])+")
@@ -107,9 +110,10 @@ def is_whole(match: re.Match[str]) -> bool:
         match: Of ``NUMBER``.
 
     Returns:
-        As said; not if it is digits in groups between blanks, which may be one number or several.
+        As said; not if it is digits in groups between blanks, which may be one number or several, or if a dash stands apart
+        from it, which may be its sign.
     """
-    return not (match["unclear"] or is_part(match.string, match.end("prefix"), match.end()))
+    return not (match["unclear"] or _has_sign_apart(match) or is_part(match.string, match.end("prefix"), match.end()))
 
 
 def read_number(match: re.Match[str]) -> Number | None:
@@ -131,6 +135,12 @@ def read_number(match: re.Match[str]) -> Number | None:
         return None
     factor = _scale(match["scale"]) * (-1 if re.search("[-−]", match["prefix"]) else 1)
     return Number(value * factor, _mark(match), _slack(match["decimal"] or "", exponent, value) * abs(factor))
+
+
+def _has_sign_apart(match: re.Match[str]) -> bool:
+    """Look for a dash before a number that may be its sign, as in "x = - 5" and "-(5)", but is none of a list: "- 5 apples"."""
+    dash = _DASH_BEFORE.search(match.string, max(0, match.start() - _REACH), match.start())
+    return dash is not None and not (dash["line"] is not None and dash["blank"])
 
 
 def _quotient(match: re.Match[str]) -> Fraction | None:

@@ -95,6 +95,8 @@ SHELL = fenced("pip install it\n", "sh")
     ("original", "candidate"),
     [
         (CPP, fenced("int x;\n", "CPP")),
+        (CPP, fenced("int x;\n", "c++")),
+        (fenced("let x\n", "js"), fenced("let x\n", "javascript")),
         (CPP, CPP + SHELL),
         (CPP + SHELL, CPP),
         (SHELL, SHELL),
@@ -129,7 +131,7 @@ def test_a_candidate_without_fences_needs_an_original_without_fences():
 
 def test_the_languages_of_a_response_are_named_once():
     found = readable_code(fenced(GOOD, "py") + CPP + fenced(GOOD) + SHELL)
-    assert str(found) == "cpp, python, sh"
+    assert str(found) == "bash, cpp, python"
     assert found.is_fenced
 
 

@@ -107,6 +107,18 @@ LAST_NUMBER = {
     "2 or 3": None,
     "so 3/4 of 8": None,
     "so negative 5": None,
+    # a sign that stands apart, or a dash
+    "so x = - 5": None,
+    "#### - 5": None,
+    "The answer is - 5": None,
+    "It costs - $5": None,
+    "so $(- 5)$": None,
+    "so -(5)": None,
+    "so -**5**": None,
+    "so –5": None,
+    "\\sqrt 5": None,
+    "So:\n  - 5 apples": "5",
+    "- The answer is **-5**": "-5",
     "so ±5": None,
     "I have 3 cats and 4 dogs, so 7": "7",
     # scales
