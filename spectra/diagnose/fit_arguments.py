@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,27 @@ def fit_arguments(fitted: Spectrum, settings: AnalysisSettings) -> dict[str, Any
         "null_threshold": null_threshold,
         "bias_correction": small,
     }
+
+
+def is_round_off(value: float, spectrum: Spectrum) -> bool:
+    r"""Tell whether an eigenvalue is round-off of zero, for settings that let all of them into a fit.
+
+    The threshold of a Gram matrix, :math:`M \epsilon \lambda_{max}`, holds in the worst case. Errors of sums grow as the root
+    of their length (Higham and Mary, SIAM Journal on Scientific Computing 41, 2019): what is below
+    :math:`\sqrt{M} \epsilon \lambda_{max}` says nothing of the weights.
+
+    Args:
+        value: The eigenvalue.
+        spectrum: Of which it is one.
+
+    Returns:
+        As said.
+    """
+    threshold = spectrum.null_threshold
+    if spectrum.method == "gram":
+        unit = float(np.finfo(spectrum.precision).eps) * float(spectrum.eigenvalues[-1])
+        threshold = min(threshold, math.sqrt(threshold * unit))
+    return value <= threshold
 
 
 def null_threshold_of(spectrum: Spectrum, settings: AnalysisSettings) -> float:

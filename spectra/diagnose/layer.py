@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
+from spectra.diagnose.fit_arguments import fit_arguments, is_round_off, null_threshold_of
 from spectra.diagnose.further import further_columns
 from spectra.diagnose.kept_grams import KeptGrams
 from spectra.diagnose.spectra_of import Found, spectra_of, with_replicas
@@ -200,6 +200,8 @@ def _described(row: LayerDiagnostics, found: Found, matrices: WeightMatrices, se
             fit = fit_power_law(found.fitted.eigenvalues, settings.xmin, num_matrices=found.num_pooled, **arguments)
         except TooFewEigenvaluesError as error:
             status, reason = LayerStatus.NO_TAIL, str(error)
+        if fit is not None and not settings.inverse and is_round_off(fit.xmin, found.fitted):
+            status, reason, fit = LayerStatus.NO_TAIL, "the tail would begin among eigenvalues that are round-off of zero", None
     if reason:
         notes.append(reason)
     if fit is not None:

@@ -24,7 +24,7 @@ class LayerStatus(StrEnum):
     TOO_FEW_EVALS = "too_few_evals"
     """Fewer eigenvalues than ``min_evals``: norms, no fit."""
     NO_TAIL = "no_tail"
-    """No admissible tail: all positive eigenvalues are equal, or too few of them are positive."""
+    """No admissible tail: all positive eigenvalues are equal, too few of them are positive, or the tail would be round-off."""
     ZERO = "zero"
     """All weights are zero."""
     DEPTHWISE = "depthwise"

@@ -23,6 +23,36 @@ def row_of(matrix, **arguments):
     return row
 
 
+RNG = np.random.default_rng(5)
+LOW_RANK = {
+    "constant": np.full((128, 128), 0.02),
+    "rank one": np.outer(RNG.standard_normal(128), RNG.standard_normal(128)),
+    "rank ten": RNG.standard_normal((128, 10)) @ RNG.standard_normal((10, 96)),
+}
+
+
+@pytest.mark.parametrize("matrix", LOW_RANK.values(), ids=LOW_RANK)
+@pytest.mark.parametrize("method", ["auto", "svd"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_tail_of_round_off_is_none(matrix, method, dtype):
+    # The half of the eigenvalues that the profile fits begins among those that are zero but for rounding.
+    row = row_of(matrix.astype(dtype), profile="tempbalance", method=method)
+    assert (row.status, math.isnan(row.alpha)) == ("no_tail", True)
+    assert "round-off of zero" in row.notes
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e4, 1e5])
+def test_small_eigenvalues_that_float32_knows_are_fitted(condition):
+    # A median that many times under the largest eigenvalue, of an outlier as trained layers have; digits as in float64.
+    rows = heavy_tailed(256, 200)
+    values = np.linalg.eigvalsh(rows.T @ rows)
+    outlier = np.outer(np.ones(256), np.ones(200)) * math.sqrt(condition * np.median(values) / (256 * 200))
+    rows = (rows + outlier).astype(np.float32)
+    ours, exact = (row_of(rows, profile="tempbalance", precision=precision) for precision in ("float32", "float64"))
+    assert ours.status == "ok"
+    assert ours.alpha == pytest.approx(exact.alpha, rel=1e-3)
+
+
 HARD = {
     "zero": (np.zeros((60, 30)), "zero"),
     "constant": (np.ones((60, 30)), "no_tail"),

@@ -19,7 +19,7 @@ _LABELS = {
 }
 _STATUSES = {
     LayerStatus.TOO_FEW_EVALS: "Too few eigenvalues for a fit: norms only.",
-    LayerStatus.NO_TAIL: "No tail to fit: the positive eigenvalues are equal, or too few.",
+    LayerStatus.NO_TAIL: "No tail to fit: the positive eigenvalues are equal, too few, or round-off of zero.",
     LayerStatus.ZERO: "All weights are zero.",
     LayerStatus.DEPTHWISE: "One channel per group: vectors, not matrices; norms only.",
     LayerStatus.EMPTY: "A side of length zero.",
