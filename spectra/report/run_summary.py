@@ -103,6 +103,17 @@ def _how_to_go_on(record: RunRecord) -> str:
     )
 
 
+def _loading_of_classes(name: str, model: str) -> str:
+    """Load an adapter with its head: peft makes that of the base anew, and does not know how many classes it had."""
+    return (
+        f"from peft import {name}\nfrom transformers import AutoConfig, AutoTokenizer\n\n"
+        f"config = AutoConfig.from_pretrained({model!r})\n"
+        f"model = {name}.from_pretrained(\n"
+        f"    {model!r}, num_labels=config.num_labels, id2label=config.id2label, label2id=config.label2id\n)\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({model!r})"
+    )
+
+
 def _loading(record: RunRecord, model: str) -> str:
     if record.method == "meta_peft":
         return (
@@ -111,6 +122,8 @@ def _loading(record: RunRecord, model: str) -> str:
     kind = _CLASSES.get(record.task, "")
     if record.adapter != "none" and kind in _PEFT_CLASSES:
         name = f"AutoPeftModelFor{kind}"
+        if kind.endswith("Classification"):
+            return _loading_of_classes(name, model)
         imports = f"from peft import {name}\nfrom transformers import AutoTokenizer"
     else:
         name = f"AutoModelFor{kind}" if kind else "AutoModel"

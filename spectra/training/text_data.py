@@ -188,17 +188,19 @@ def label_value(record: Record, column: str, where: str) -> Label | tuple[Label,
         where: The row in words, for messages.
 
     Returns:
-        Classes or numbers.
+        Classes or numbers; of true and false the names ``"True"`` and ``"False"``, as a CSV file has them.
 
     Raises:
         InputError: There is none, or something that is no label.
     """
     value = _value(record, column, where)
-    labels = value if isinstance(value, list) else [value]
+    labels = [str(label) if isinstance(label, bool) else label for label in (value if isinstance(value, list) else [value])]
     for label in labels:
+        if isinstance(label, str) and not label.strip():
+            raise InputError(f"{where} has no value in column '{column}'. Fill it in, or take the row out of the file.")
         if not isinstance(label, Label) or (isinstance(label, float) and not math.isfinite(label)):
             raise InputError(f"{where}: label {label!r} in column '{column}' is no name and no finite number. Correct it.")
-    return tuple(labels) if isinstance(value, list) else value
+    return tuple(labels) if isinstance(value, list) else labels[0]
 
 
 def typed_labels(labels: Sequence[Label | tuple[Label, ...]]) -> tuple[Label | tuple[Label, ...], ...]:
@@ -209,6 +211,9 @@ def typed_labels(labels: Sequence[Label | tuple[Label, ...]]) -> tuple[Label | t
 
     Returns:
         Numbers, or the labels as they are.
+
+    Raises:
+        InputError: Numbers among which some are not finite.
     """
     if all(isinstance(label, str) for label in labels):
         for kind in (int, float):
@@ -216,6 +221,9 @@ def typed_labels(labels: Sequence[Label | tuple[Label, ...]]) -> tuple[Label | t
                 numbers = tuple(kind(str(label)) for label in labels)
             except ValueError:
                 continue
-            if all(map(math.isfinite, numbers)):  # 'nan' and 'inf' are names
+            if all(map(math.isfinite, numbers)):
                 return numbers
+            if any(map(math.isfinite, numbers)):  # else 'nan' and 'inf' are names
+                odd = next(label for label, number in zip(labels, numbers, strict=True) if not math.isfinite(number))
+                raise InputError(f"label {odd!r} is no finite number, and others of its column are numbers. Correct it.")
     return tuple(labels)

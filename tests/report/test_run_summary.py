@@ -143,6 +143,7 @@ def test_spectra_that_were_left_out_are_listed(content):
         ({}, "from transformers import AutoModelForSequenceClassification, AutoTokenizer"),
         ({"task": "causal-lm"}, "AutoModelForCausalLM.from_pretrained('runs/first/model')"),
         ({"adapter": "lora", "task": "seq2seq"}, "from peft import AutoPeftModelForSeq2SeqLM"),
+        ({"adapter": "lora"}, "'runs/first/model', num_labels=config.num_labels, id2label=config.id2label, label2id="),
         ({"adapter": "lora", "method": "meta_peft"}, "base = RetrainedBase.load('runs/first/model')"),
         ({"task": "other"}, "AutoModel.from_pretrained('runs/first/model')"),
     ],

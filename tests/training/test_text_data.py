@@ -46,15 +46,26 @@ def test_targets_are_texts(tmp_path):
         (("-1", "2"), (-1, 2)),
         (("0", "1.5"), (0.0, 1.5)),
         (("0", "one"), ("0", "one")),
-        (("nan", "1.0"), ("nan", "1.0")),
+        (("nan", "inf"), ("nan", "inf")),
     ],
-    ids=["whole", "signed", "decimal", "names", "a name that floats have too"],
+    ids=["whole", "signed", "decimal", "names", "names that floats have too"],
 )
 def test_labels_of_a_file_without_types_are_numbers_if_all_are(tmp_path, words, labels):
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"x,{word}\n" for word in words))
     read = read_examples(tmp_path / "a.csv", "text", label_column="label").labels
     assert read == labels
     assert list(map(type, read)) == list(map(type, labels))
+
+
+def test_a_number_that_is_not_finite_is_refused_among_numbers(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\nx,0.5\nx,nan\n")
+    with pytest.raises(InputError, match="label 'nan' is no finite number, and others of its column are numbers"):
+        read_examples(tmp_path / "a.csv", "text", label_column="label")
+
+
+def test_true_and_false_are_names_as_in_a_csv_file(tmp_path):
+    path = written(tmp_path, [{"text": "a", "label": True}, {"text": "b", "label": False}])
+    assert read_examples(path, "text", label_column="label").labels == ("True", "False")
 
 
 def test_words_with_a_label_each_are_read_from_lists(tmp_path):
@@ -123,13 +134,14 @@ def test_arguments_that_cannot_be_used_are_refused(pairs, arguments, message):
         ({"label": 1}, r"row 2 has no value in column 'text'"),
         ({"text": "x", "label": None}, r"row 2 has no value in column 'label'"),
         ({"text": "x", "label": float("nan")}, r"row 2 has no value in column 'label'"),
+        ({"text": "x", "label": " "}, r"row 2 has no value in column 'label'"),
         ({"text": 5, "label": 1}, r"row 2: column 'text' holds 5, expected a text\. Quote it"),
         ({"text": ["a", 5], "label": 1}, r"row 2: column 'text' holds \['a', 5\], expected a text"),
         ({"text": "x", "label": {}}, r"row 2: label \{\} in column 'label' is no name and no finite number"),
         ({"text": "x", "label": float("inf")}, r"row 2: label inf in column 'label'"),
         ({"text": "x", "label": [None]}, r"row 2: label None in column 'label'"),
     ],
-    ids=["null text", "no text", "null label", "nan", "number", "mixed words", "object", "infinity", "null in a list"],
+    ids=["null text", "no text", "null label", "nan", "blank", "number", "mixed words", "object", "infinity", "null in a list"],
 )
 def test_a_value_of_another_kind_is_refused_with_its_row(tmp_path, record, message):
     path = written(tmp_path, [{"text": "fine", "label": 1}, record])

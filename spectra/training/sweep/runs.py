@@ -34,6 +34,7 @@ from spectra.results.writing import made
 from spectra.training.recipe.parts import Recipe
 from spectra.training.recipe.printing import write_recipe
 from spectra.training.recipe.reading import draft_recipe, read_recipe
+from spectra.training.recipe.run.run_folder import refuse_other_files, run_folder
 from spectra.training.sweep.cells import (
     cell_of,
     checked_recipes,
@@ -162,6 +163,7 @@ class _Sweep:
         self._write()
         for inner in (RUNS, LOGS):
             made(self._folder / inner)
+        self._refuse_other_files()
         states = {name: read_run(self._folder, self._cells[name]).state for name in self._plan.recipes}
         left = {name: recipe for name, recipe in self._plan.recipes.items() if states[name] != FINISHED}
         self._done = len(states) - len(left)
@@ -177,6 +179,14 @@ class _Sweep:
             )
         finally:
             self._write()
+
+    def _refuse_other_files(self) -> None:
+        """Runs are compared: all must have seen the same data."""
+        digests: dict[str, str] = {}
+        for name, cell in self._cells.items():
+            if read_run(self._folder, cell).state == FINISHED:
+                recipe = self._plan.recipes.get(name) or recipe_of_cell(self._plan.common, cell, self._folder)
+                refuse_other_files(recipe, run_folder(recipe), digests)
 
     def _began(self, name: str) -> None:
         self._cells[name] = dataclasses.replace(self._cells[name], error=None)

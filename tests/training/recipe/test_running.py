@@ -124,6 +124,22 @@ def test_the_model_of_a_run_can_be_trained_on(small, finished, tmp_path):
     assert record.num_steps == 1
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # by peft
+def test_an_adapter_of_three_classes_is_loaded_as_the_summary_says(small, tmp_path):
+    from spectra.report.run_figures import draw_run
+
+    lines = [f"{word} {word}\t{label}" for word in WORDS[:6] for label in ("bad", "fair", "good")]
+    (tmp_path / "three.tsv").write_text("\n".join(("text\tlabel", *lines)) + "\n")
+    data = [f"data.train={tmp_path}/three.tsv", "data.eval=null", "data.test=null", "training.eval_strategy=no"]
+    changes = [*data, "adapter={name: lora, rank: 2}", "training.max_steps=1", f"output={tmp_path}/run"]
+    run_recipe(small, changes, draw=draw_run)
+    program = (tmp_path / "run" / "summary.md").read_text().split("```python\n")[1].split("```")[0]
+    found = {}
+    exec(program, found)
+    assert found["model"].config.id2label == {0: "bad", 1: "fair", 2: "good"}
+    assert found["model"].base_model.model.classifier.modules_to_save["default"].out_features == 3
+
+
 def test_a_finished_run_returns_its_record_and_touches_nothing_even_where_its_data_are_gone(small, finished):
     before = contents(finished)
     texts = (small.parent / "train.tsv").rename(small.parent / "moved.tsv")

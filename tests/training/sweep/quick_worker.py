@@ -9,9 +9,8 @@ from pathlib import Path
 from spectra.errors import ResultsError
 from spectra.results.run_record import RunRecord
 from spectra.training.recipe.parts import Recipe
-from spectra.training.recipe.printing import write_recipe
 from spectra.training.recipe.reading import parse_recipe
-from spectra.training.recipe.run.run_folder import RECIPE
+from spectra.training.recipe.run.run_folder import opened_folder
 from spectra.training.sweep import worker
 
 
@@ -27,8 +26,8 @@ def record_of(recipe: Recipe, **metrics: float) -> RunRecord:
 def quick(text: str, draw: object) -> None:
     recipe = parse_recipe(text)
     folder, orders = Path(recipe.output), Path(os.environ["QUICK"])
-    folder.mkdir(exist_ok=True)
-    write_recipe(recipe, folder / RECIPE)
+    with opened_folder(recipe):
+        pass
     with (orders / "threads").open("a") as file:
         file.write(f"{os.environ.get('OMP_NUM_THREADS')}\n")
     order = orders / str(recipe.name)

@@ -99,6 +99,15 @@ def test_the_same_call_runs_nothing_again(swept, tmp_path):
     assert results(tmp_path) == before
 
 
+def test_runs_of_other_data_are_not_put_beside_finished_ones(swept, tmp_path):
+    swept(RATES)
+    (tmp_path / "train.tsv").write_text("text\tlabel\n" + "".join(f"text {n}\t{(n + 1) % 2}\n" for n in range(8)))
+    before = results(tmp_path)
+    with pytest.raises(InputError, match=r"train.tsv' is not what it was when the run in '.*' began. Put it back"):
+        swept(RATES, seeds=(0, 1))
+    assert results(tmp_path) == before
+
+
 def test_a_run_that_fails_is_recorded_and_tried_again(swept, orders, tmp_path):
     order = orders / "learning_rate=0.0001-seed-0"
     order.write_text("fail")

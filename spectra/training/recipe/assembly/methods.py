@@ -174,4 +174,6 @@ def _attach_to_teachers(trainer: Any, parts: Ingredients) -> None:
 def _save(trainer: Any, folder: Path) -> None:
     with quiet():
         trainer.save_model(str(folder))
+        if trainer.args.should_save and (folder / "adapter_config.json").is_file():
+            trainer.model.config.save_pretrained(folder)  # how many classes its head has, and their names
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing needs

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spectra.errors import InputError
+from spectra.errors import InputError, SpectraWarning
 from spectra.results.run_locks import locked
 from spectra.results.run_metrics import METRICS
 from spectra.results.run_record import RESULTS
@@ -134,7 +135,14 @@ def _go_on(recipe: Recipe, folder: Path, num_processes: int) -> None:
     _refuse_another(before, recipe, folder)
     if not is_finished(folder):
         _compare_environments(folder, num_processes)
-        _refuse_other_files(recipe, folder)
+        refuse_other_files(recipe, folder)
+    elif changed := _changed_files(recipe, folder, {}):
+        warnings.warn(
+            f"'{changed[0]}' is not what it was when the run in '{folder}' began: its results are of the earlier one. "
+            "Choose another output, or start over with --force.",
+            SpectraWarning,
+            stacklevel=2,
+        )
     if recipe_text(before) != recipe_text(recipe):
         write_recipe(recipe, file)
 
@@ -167,17 +175,34 @@ def _compare_environments(folder: Path, num_processes: int) -> None:
     write_json(folder / ENVIRONMENT, {**before, **({_CHANGED: changed} if changed else {}), _RESUMED: resumed})
 
 
-def _refuse_other_files(recipe: Recipe, folder: Path) -> None:
-    before, now = _environment(folder).get(_INPUTS, {}), _digests(recipe)
-    if changed := [path for path in now if path in before and before[path] != now[path]]:
+def refuse_other_files(recipe: Recipe, folder: Path, known: dict[str, str] | None = None) -> None:
+    """Refuse to go on with a run, or to put one beside it, if the files that it reads have changed since it began.
+
+    Args:
+        recipe: Of the run.
+        folder: Of the run.
+        known: Digests of files by path, for several runs of the same files; what is missing is added.
+
+    Raises:
+        InputError: One has changed.
+    """
+    if changed := _changed_files(recipe, folder, {} if known is None else known):
         raise InputError(
             f"'{changed[0]}' is not what it was when the run in '{folder}' began. Put it back, choose another output, or start "
             "over with --force."
         )
 
 
-def _digests(recipe: Recipe) -> dict[str, str]:
+def _changed_files(recipe: Recipe, folder: Path, known: dict[str, str]) -> list[str]:
+    if not (folder / ENVIRONMENT).is_file():
+        return []
+    before, now = _environment(folder).get(_INPUTS, {}), _digests(recipe, known)
+    return [path for path in now if path in before and before[path] != now[path]]
+
+
+def _digests(recipe: Recipe, known: dict[str, str] | None = None) -> dict[str, str]:
     """Tell the files that a run reads from others of the same name."""
+    known = {} if known is None else known
     guided = recipe.diagnostics.guided_dropout
     named = [recipe.data.train, recipe.data.eval, recipe.data.test, recipe.data.tasks, recipe.adapter.ranks]
     named += [None if guided is None else guided.plan]
@@ -185,8 +210,10 @@ def _digests(recipe: Recipe) -> dict[str, str]:
     for place in (Path(name).expanduser() for name in named if name is not None):
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if path.is_file():
-                with path.open("rb") as file:
-                    found[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+                if str(path) not in known:
+                    with path.open("rb") as file:
+                        known[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+                found[str(path)] = known[str(path)]
     return found
 
 

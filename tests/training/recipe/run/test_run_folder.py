@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from spectra.errors import InputError, ResultsError
+from spectra.errors import InputError, ResultsError, SpectraWarning
 from spectra.training.recipe.parts import ModelPart
 from spectra.training.recipe.printing import recipe_text
 from spectra.training.recipe.reading import parse_recipe, read_recipe
@@ -186,6 +186,9 @@ def test_a_file_that_is_another_meanwhile_is_refused_until_the_run_is_finished(f
         pass
     with opened_folder(recipe, force=True):
         (folder / "results.json").touch()
+    file.write_text("later")
+    with pytest.warns(SpectraWarning, match=r"file.csv' is not what it was .* its results are of the"), opened_folder(recipe):
+        assert is_finished(folder)
     file.unlink()
     with opened_folder(recipe):
         assert is_finished(folder)
