@@ -325,9 +325,12 @@ class OptimizerScale:
             self._put_back()  # of a step that raised an error
             self._multiply()
 
-    def _after_step(self, *_: object) -> None:
+    def _after_step(self, optimizer: Optimizer, *_: object) -> None:
         if not self._is_held:  # else restore() counts
-            self.num_steps += 1
+            # A gradient scaler calls fused optimizers even for a step that they are to skip; torch deletes the word for it
+            # afterwards. Where there is none, nothing waits for the device.
+            found_inf = getattr(optimizer, "found_inf", None)
+            self.num_steps += found_inf is None or not bool(found_inf)
             self._put_back()
 
     def _with_own_values(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> None:

@@ -113,6 +113,30 @@ def test_a_step_sees_the_schedulers_value_times_the_multiplier_and_the_scheduler
         assert values == pytest.approx([lr * factor for lr, factor in zip(own, factors_at(step), strict=True)], rel=1e-12)
 
 
+@pytest.mark.parametrize("unscaled", [False, True], ids=["scaled", "unscaled before"])
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_steps_that_mixed_precision_skips_are_not_counted(fused, unscaled):
+    model = model_of()
+    # An option of the groups alone would not tell the scaler.
+    optimizer = torch.optim.AdamW(build_parameter_groups(model, UNITS, lr=0.1), lr=0.1, fused=fused)
+    controller = OptimizerScale(optimizer)
+    controller.set(scales_at(0))
+    scaler = torch.amp.GradScaler(device="cpu", init_scale=2.0)
+    for step in range(5):
+        optimizer.zero_grad()
+        scaler.scale(loss_of(model, step)).backward()
+        if step in (1, 2):
+            model[1].weight.grad[0, 0] = math.inf
+        if unscaled:
+            scaler.unscale_(optimizer)
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        scaler.step(optimizer)
+        scaler.update()
+        assert equal(before, model.parameters()) == (step in (1, 2))
+        assert {group["lr"] for group in optimizer.param_groups} == {0.1}
+    assert controller.num_steps == 3
+
+
 OPTIMIZERS = {
     "sgd": (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
     "sgd, foreach": (torch.optim.SGD, {"foreach": True}),
