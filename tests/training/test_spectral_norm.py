@@ -28,6 +28,18 @@ def test_the_gradient_is_that_of_half_the_squared_spectral_norm(shape):
     assert torch.allclose(found, weight.grad, rtol=1e-7, atol=1e-7)
 
 
+def test_the_gradient_of_a_complex_weight_is_that_of_autograd():
+    generator = torch.Generator().manual_seed(0)
+    left, values, right = torch.linalg.svd(
+        torch.randn((6, 4), generator=generator, dtype=torch.complex128), full_matrices=False
+    )
+    values[0] *= 10
+    weight = (left * values @ right).requires_grad_()
+    (0.5 * torch.linalg.matrix_norm(weight, 2) ** 2).backward()
+    found = spectral_norm_gradient(weight, generator=generator)
+    assert torch.allclose(found, weight.grad, rtol=1e-7, atol=1e-7)
+
+
 def test_bfloat16_weights_are_computed_in_float32():
     weight = gapped(8, 8).bfloat16()
     found = spectral_norm_gradient(weight)
@@ -62,6 +74,37 @@ def test_a_step_is_that_of_the_sum_of_both_gradients():
     assert torch.equal(net.weight.grad, gradient)
 
 
+@pytest.mark.parametrize("unscaled", [False, True], ids=["scaled", "unscaled before"])
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_a_gradient_scaler_leaves_the_penalty_as_it_is(fused, unscaled):
+    after = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        net = nn.Linear(4, 3)
+        with torch.no_grad():
+            net.weight.copy_(gapped(3, 4))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, fused=fused)
+        SpectralNormPenalty(optimizer, strength=0.5, generator=torch.Generator().manual_seed(0))
+        scaler = torch.amp.GradScaler(device="cpu", enabled=enabled, init_scale=1024.0)
+        scaler.scale(net(torch.ones(2, 4)).sum()).backward()
+        if unscaled:
+            scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        after.append(net.weight.detach().clone())
+    assert torch.equal(*after)  # a power of two rounds nothing
+
+
+def test_a_sparse_gradient_is_refused_before_any_is_changed():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Embedding(5, 3, sparse=True))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    SpectralNormPenalty(optimizer)
+    net[0](net[1](torch.tensor([1, 2]))).sum().backward()
+    before = net[0].weight.grad.clone()
+    with pytest.raises(InputError, match=r"weight of shape \(5, 3\) has a sparse gradient.* Make the layer with sparse=False"):
+        optimizer.step()
+    assert torch.equal(net[0].weight.grad, before)
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(InputError, match=r"weight: expected two or more dimensions, got shape \(3,\)"):
         spectral_norm_gradient(torch.ones(3))
@@ -69,3 +112,6 @@ def test_what_cannot_be_is_refused():
         spectral_norm_gradient(torch.ones(3, 3), num_iterations=0)
     with pytest.raises(InputError, match="strength: expected a number of at least 0, got -1"):
         SpectralNormPenalty(torch.optim.SGD([torch.ones(2, 2, requires_grad=True)]), strength=-1)
+    for unusable in (0, 2.5, True):
+        with pytest.raises(InputError, match=f"num_iterations: expected a whole number of at least 1, got {unusable}"):
+            SpectralNormPenalty(torch.optim.SGD([torch.ones(2, 2, requires_grad=True)]), num_iterations=unusable)
