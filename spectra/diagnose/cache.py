@@ -47,7 +47,7 @@ from spectra.results.settings import AnalysisSettings, is_random, settings_of_ro
 from spectra.sources.tensors import StoredTensor
 
 # Raised when a key or an entry comes to mean something else.
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 
 # Columns that tell of the weight at hand; in the cache they are empty, so that it names no layers of anybody's model.
 _NAMES: dict[str, Any] = {

@@ -14,7 +14,7 @@ from spectra.diagnose.fit_arguments import fit_arguments, null_threshold_of
 from spectra.diagnose.spectra_of import Found, scale_of
 from spectra.errors import InputError, SourceError, SpectraError
 from spectra.esd.eigenvalues import MATRIX_ERRORS, FloatArray, Precision
-from spectra.esd.power_law import PowerLawFit
+from spectra.esd.power_law import CLIPPING, PowerLawFit, XminStrategy
 from spectra.esd.trace_log import trace_log_condition
 from spectra.matrices import WeightMatrices
 from spectra.results.records import LayerDiagnostics
@@ -84,10 +84,14 @@ def is_complete(row: LayerDiagnostics) -> bool:
 
 
 def _trace_log(values: FloatArray, fit: PowerLawFit | None) -> Columns:
-    found = trace_log_condition(values, fit.num_tail if fit else None)
+    num_removed = int(np.count_nonzero(values > fit.xmax)) if fit and fit.strategy in CLIPPING else 0
+    num_fitted = fit.num_tail if fit else None
+    if fit and fit.strategy is XminStrategy.CLIP_COMPAT:
+        num_fitted = fit.num_tail - num_removed  # WeightWatcher counts removed ones as the tail's
+    found = trace_log_condition(values, num_fitted, num_removed=num_removed)
     return {
         "num_erg": found.num_erg,
-        "erg_gap": found.gap,
+        "erg_gap": found.num_erg - fit.num_tail if fit else None,
         "erg_value": found.value,
         "erg_value_rescaled": found.value_rescaled,
         "erg_logdet_tail": found.logdet_tail,

@@ -36,7 +36,7 @@ class TraceLog:
     mean_logdet_tail: float
 
 
-def trace_log_condition(eigenvalues: ArrayLike, num_tail: int | None = None) -> TraceLog:
+def trace_log_condition(eigenvalues: ArrayLike, num_tail: int | None = None, *, num_removed: int = 0) -> TraceLog:
     r"""Find the number of largest eigenvalues for which :math:`\det X = 1`, at a mean eigenvalue of 1.
 
     .. math:: \sum_{i = n - k}^{n - 1} \ln y_i < 0 \quad\text{for the smallest } k, \qquad y_i = \lambda_i / \bar\lambda
@@ -49,12 +49,15 @@ def trace_log_condition(eigenvalues: ArrayLike, num_tail: int | None = None) -> 
     Args:
         eigenvalues: Shape ``(n,)``, any order, zeros included.
         num_tail: Number of values in the tail of a power-law fit.
+        num_removed: Values above that tail which were left out of the fit, as the fingers of ``xmin="clip"``. They count for
+            the mean and ``num_erg``, and not for ``logdet_tail``.
 
     Returns:
         The condition. It has no unit and no free parameter: multiplying all eigenvalues by a number changes only ``value``.
 
     Raises:
-        InputError: A negative, infinite or NaN eigenvalue; a tail of fewer than one or more than n values.
+        InputError: A negative, infinite or NaN eigenvalue; a tail of fewer than one value or of more than there are; fewer than
+            none removed.
 
     Example:
         >>> trace_log_condition([0.5, 1.0, 2.0, 4.5], num_tail=2).num_erg  # 4.5 * 2 * 1 * 0.5 < 16 = mean**4
@@ -62,8 +65,11 @@ def trace_log_condition(eigenvalues: ArrayLike, num_tail: int | None = None) -> 
     """
     values, _ = ascending_spectrum(eigenvalues)
     n = len(values)
-    if num_tail is not None and not 1 <= num_tail <= n:
-        raise InputError(f"num_tail: expected a number from 1 to {n}, the number of eigenvalues, got {num_tail}.")
+    if not 0 <= num_removed <= n:
+        raise InputError(f"num_removed: expected a number from 0 to {n}, the number of eigenvalues, got {num_removed}.")
+    if num_tail is not None and not 1 <= num_tail <= n - num_removed:
+        of = "the number of eigenvalues" if num_removed == 0 else "the eigenvalues that were not removed"
+        raise InputError(f"num_tail: expected a number from 1 to {n - num_removed}, {of}, got {num_tail}.")
     if n == 0 or values[-1] == 0.0:
         return TraceLog(0, math.nan, math.nan, None if num_tail is None else -num_tail, math.nan, math.nan)
 
@@ -83,6 +89,7 @@ def trace_log_condition(eigenvalues: ArrayLike, num_tail: int | None = None) -> 
     gap = None
     if num_tail is not None:
         gap = num_erg - num_tail
-        log2_product = float(log2_products[num_tail - 1])
+        above = float(log2_products[num_removed - 1]) if num_removed else 0.0
+        log2_product = float(log2_products[num_removed + num_tail - 1]) - above
         logdet = log2_product * math.log(2.0) if math.isfinite(log2_product) else math.nan
     return TraceLog(num_erg, value, value_rescaled, gap, logdet, logdet / num_tail if num_tail else math.nan)

@@ -116,7 +116,7 @@ class LayerDiagnostics:
     erg_gap: int | None = _count("num_erg - num_tail", weightwatcher="ERG_gap")
     erg_value: float = _number("eigenvalue of that rank", weightwatcher="detX_val")
     erg_value_rescaled: float = _number("the same at mean 1", weightwatcher="detX_val_unrescaled")
-    erg_logdet_tail: float = _number("sum of ln of the tail's eigenvalues at mean 1")
+    erg_logdet_tail: float = _number("sum of ln(eigenvalue / mean of all) over the fitted tail, from xmin to xmax")
     erg_mean_logdet_tail: float = _number("their mean")
     num_fingers: int | None = _count("eigenvalues clipped off the top", "clip", "num_fingers")
     raw_alpha: float = _number("alpha before clipping", "clip", "raw_alpha")

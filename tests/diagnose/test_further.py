@@ -22,6 +22,20 @@ def test_a_tail_of_other_numbers_is_no_tail_of_the_trace_log_condition(settings)
     assert plain.erg_gap == plain.num_erg - plain.num_tail
 
 
+@pytest.mark.parametrize("xmin", ["clip", "clip_compat"])
+def test_the_trace_log_condition_of_a_clipped_tail_leaves_the_fingers_out(xmin):
+    values = np.sort(1.0 + 10.0 * np.random.default_rng(5).random(200))
+    row = row_of(np.diag(np.sqrt(values)), xmin=xmin)
+    num_removed = np.count_nonzero(values > row.xmax * (1 + 1e-9))
+    assert num_removed > 1
+    fitted = values[(values >= row.xmin * (1 - 1e-9)) & (values <= row.xmax * (1 + 1e-9))]
+    assert row.num_tail == len(fitted) + (num_removed if xmin == "clip_compat" else 0)
+    logs = np.log(fitted / values.mean())
+    assert row.erg_logdet_tail == pytest.approx(logs.sum(), rel=1e-9)
+    assert row.erg_mean_logdet_tail == pytest.approx(logs.mean(), rel=1e-9)
+    assert row.erg_gap == row.num_erg - row.num_tail
+
+
 def short_spectrum():
     """Fifteen values, three of them at or under WeightWatcher's threshold of 1e-5."""
     values = (1.0 - np.random.default_rng(4).random(15)) ** (-1.0 / 1.5)
