@@ -79,7 +79,7 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
     jobs: list[WeightMatrices] = []
     skipped: list[SkippedTensor] = []
     tied: dict[str, list[str]] = {}
-    num_found = 0
+    causes: dict[str, str] = {}  # settings that leave layers out, and the first one
     context = ModelContext.of(source)
     for tensor in source.tensors:
         if tensor.tied_to and not settings.count_ties:
@@ -91,18 +91,19 @@ def plan_analysis(source: Source, settings: AnalysisSettings) -> AnalysisPlan:
         if isinstance(found, SkippedTensor):
             skipped.append(found)
         for job in found if isinstance(found, tuple) else ():
-            num_found += 1
-            reason = _reason_by_settings(job, settings)
-            if reason:
+            refused = _refused_by_settings(job, settings)
+            if refused:
+                setting, reason = refused
+                causes.setdefault(setting, f"'{tensor.name}': {reason}")
                 skipped.append(_skip(tensor, reason, job))
             else:
                 jobs.append(job)
     jobs = pool_experts(jobs) if settings.moe == "pool" else jobs
     if not jobs:
-        if num_found:
+        if causes:
             raise InputError(
-                f"kinds, max_evals and max_side leave no layer of '{source.location}' to analyse; '{skipped[0].name}': "
-                f"{skipped[0].reason}. Loosen them; --dry-run without them lists the layers."
+                f"the limits of {', '.join(causes)} leave no layer of '{source.location}' to analyse; "
+                f"{'; '.join(causes.values())}. Loosen them; --dry-run then lists the layers."
             )
         raise SourceError(_nothing_to_analyse(source, skipped))
     names = Counter(job.matrix_name for job in jobs)
@@ -191,16 +192,17 @@ def _skip(tensor: StoredTensor, reason: str, job: WeightMatrices | None = None) 
     return SkippedTensor(tensor.name, tensor.shape, tensor.dtype, f"{part}: {reason}" if part else reason)
 
 
-def _reason_by_settings(job: WeightMatrices, settings: AnalysisSettings) -> str | None:
+def _refused_by_settings(job: WeightMatrices, settings: AnalysisSettings) -> tuple[str, str] | None:
+    """Return the setting that leaves a weight out and why, or ``None``."""
     n, side = job.num_eigenvalues, max(job.num_rows, job.num_cols)
     if settings.kinds and job.kind not in settings.kinds:
-        return f"kind {job.kind}: only {', '.join(settings.kinds)} asked for"
+        return "kinds", f"kind {job.kind}: only {', '.join(settings.kinds)} asked for"
     if settings.drop_small and n < settings.min_evals:
-        return f"{n} eigenvalues: under the profile's limit of {settings.min_evals}"
+        return "min_evals", f"{n} eigenvalues: under the profile's limit of {settings.min_evals}"
     if settings.max_evals is not None and n > settings.max_evals:
-        return f"{n} eigenvalues: over the profile's limit of {settings.max_evals}"
+        return "max_evals", f"{n} eigenvalues: over the profile's limit of {settings.max_evals}"
     if settings.max_side is not None and side > settings.max_side:
-        return f"side of {side}: over the profile's limit of {settings.max_side}"
+        return "max_side", f"side of {side}: over the profile's limit of {settings.max_side}"
     return None
 
 
