@@ -87,7 +87,7 @@ METHODS = (
         "distances_cka",
         "dense layers 1e-5; of a convolution WeightWatcher takes the mean over kernel positions, Spectra one row per filter",
         theirs='distances(a, b, method="cka")',
-        ours='distances(a, b, "cka")',
+        ours='distances(a, b, method="cka")',
         flag="–",
     ),
     Row(
