@@ -84,7 +84,8 @@ _ALPHADECAY = ScalePolicy(
 )
 
 # FARMS, arXiv 2506.06280, with TempBalance on CIFAR-100: square windows, 9 along each side. Their rows are those of the model's
-# smallest side, since the released 100 do not fit into small layers.
+# smallest side of 50 or more, at most 2048, since the released 100 do not fit into small layers. Depthwise
+# kernels do not count; where no side has 50, the smallest of all does.
 _FARMS = ScalePolicy(
     name="farms",
     unit=UnitKind.LAYER,

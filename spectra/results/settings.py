@@ -74,7 +74,7 @@ class AnalysisSettings:
         "none", "fit the pooled spectra of windows of one aspect ratio", SPECTRUM, choices=("none", "farms")
     )
     window_rows: int | None = _setting(
-        None, "rows of a window; default: the smallest side of all layers, at most 2048", SPECTRUM, metavar="N"
+        None, "rows of a window; default: the smallest side of 50 or more of all layers, at most 2048", SPECTRUM, metavar="N"
     )
     window_aspect: float = _setting(1.0, "columns of a window per row", SPECTRUM, metavar="X")
     windows_per_side: int | None = _setting(
