@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,19 +33,21 @@ def merge_fishers(first: Fisher, second: Fisher, *more: Fisher) -> Fisher:
 
     Returns:
         A Fisher as if all samples had been measured at once, up to rounding. Its ``data`` is the SHA-256 of both
-        fingerprints, in order; seeds that differ are noted, and the first is kept.
+        fingerprints, in order, and so on for more; seeds that differ are noted, and the first is kept.
 
     Raises:
         InputError: Another model or way of measuring, naming the first difference; the same data twice; no samples at all.
     """
-    if more:
-        return merge_fishers(merge_fishers(first, second), *more)
-    _check_agreement(first, second)
+    for other in (second, *more):
+        _check_agreement(first, other)
+    _check_data((first, second, *more))
+    return functools.reduce(_merged, more, _merged(first, second))
+
+
+def _merged(first: Fisher, second: Fisher) -> Fisher:
     counts = (first.info.num_samples, second.info.num_samples)
     if not sum(counts):
         raise InputError("neither Fisher has a sample: there is nothing to merge. Measure at least one of them.")
-    if all(counts) and first.info.data == second.info.data:
-        raise InputError("both Fishers are of the same data, which would count twice. Merge Fishers of different samples.")
     pairs = zip(first.tensors, second.tensors, strict=True)
     return Fisher(
         info=_merged_info(first.info, second.info),
@@ -67,6 +70,18 @@ def _check_agreement(first: Fisher, second: Fisher) -> None:
             raise InputError(
                 f"cannot merge two Fishers that differ in {what}: '{one}' and '{other}'. Measure both in the same way."
             )
+
+
+def _check_data(fishers: Sequence[Fisher]) -> None:
+    """Compare all before any are merged: the fingerprint of a pair no longer tells whose data are in it."""
+    places: dict[str, int] = {}
+    for place, one in enumerate(fishers, start=1):
+        if not one.info.num_samples:
+            continue
+        before = places.setdefault(one.info.data, place)
+        if before != place:
+            which = "both Fishers" if len(fishers) == 2 else f"Fishers {before} and {place} of {len(fishers)}"
+            raise InputError(f"{which} are of the same data, which would count twice. Merge Fishers of different samples.")
 
 
 def _merged_info(first: FisherInfo, second: FisherInfo) -> FisherInfo:

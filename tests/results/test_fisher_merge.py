@@ -136,3 +136,11 @@ def test_the_same_data_do_not_count_twice():
     first = fisher_of(squared_gradients())
     with pytest.raises(InputError, match="both Fishers are of the same data, which would count twice"):
         merge_fishers(first, first)
+
+
+def test_the_same_data_do_not_count_twice_among_more_than_two():
+    first, second = (fisher_of(squared_gradients(seed=seed), data=word) for seed, word in ((0, "aa"), (1, "bb")))
+    with pytest.raises(InputError, match="^Fishers 1 and 3 of 3 are of the same data, which would count twice"):
+        merge_fishers(first, second, first)
+    with pytest.raises(InputError, match="^Fishers 2 and 3 of 3 are of the same data"):
+        merge_fishers(first, second, second)
