@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from spectra.fisher.as_found import as_found
 from spectra.fisher.batches import chained_fingerprint, check_batches, mapped
 from spectra.fisher.collect import Collector
 from spectra.fisher.interrupts import deferred_interrupts
+from spectra.fisher.loss_fingerprint import loss_fingerprint
 from spectra.fisher.measure import Measurement
 from spectra.fisher.outputs import task_of
 from spectra.fisher.parameters import check_model, measured_parameters
@@ -168,8 +170,10 @@ def fisher(
         "seed": seed,
         "route": route,
         "parameters": {name: list(tensor.shape) for name, tensor in tensors.items()},
-        "weights": weights_fingerprint(tensors.values()),
     }
+    if state is not None:  # gradients depend on what is frozen, too
+        weights = weights_fingerprint(chain(model.parameters(), model.buffers()))
+        settings |= {"weights": weights, "loss": loss_fingerprint(loss)}
     file = None if state is None else _state_file(Path(state).expanduser(), is_shared=is_shared)
     device = next(iter(tensors.values())).device
     together = distributed.stopping_together(device) if is_shared else nullcontext()

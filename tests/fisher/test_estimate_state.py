@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -245,6 +246,46 @@ def test_other_settings_are_refused(stopped, settings):
 def test_other_weights_are_refused(stopped):
     with pytest.raises(ResultsError, match="an unfinished estimate with another setting of weights"):
         fisher(classifier(seed=1), data(), state=stopped)
+
+
+@pytest.mark.parametrize("name", ["0.weight", "1.running_mean"])
+def test_other_frozen_weights_and_buffers_are_refused(tmp_path, name):
+    def model():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(5, 4).requires_grad_(False), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+    state, other = tmp_path / "unfinished", model()
+    other.load_state_dict({**other.state_dict(), name: other.state_dict()[name] + 1})
+    expected = fisher(model(), data())
+    fisher(model(), data()[:2], state=state)
+    with pytest.raises(ResultsError, match="an unfinished estimate with another setting of weights"):
+        fisher(other, data(), state=state)
+    assert_same_bits(fisher(model(), data(), state=state), expected)
+
+
+def scaled(model, batch, scale=1.0):
+    inputs, targets = batch
+    return scale * nn.functional.cross_entropy(model(inputs), targets, reduction="none")
+
+
+def test_another_loss_is_refused(tmp_path):
+    state = tmp_path / "unfinished"
+    losses = {
+        "none": None,
+        "function": scaled,
+        "partial": partial(scaled, scale=2.0),
+        "other argument": partial(scaled, scale=3.0),
+        "other code": lambda model, batch: scaled(model, batch) ** 2,
+    }
+    for name, loss in losses.items():
+        state.unlink(missing_ok=True)
+        fisher(classifier(), data()[:2], state=state, task=None, loss=loss)
+        for other_name, other in losses.items():
+            if other_name != name:
+                # Without a loss there is a task, which differs first.
+                with pytest.raises(ResultsError, match="an unfinished estimate with another setting of (loss|task)"):
+                    fisher(classifier(), data(), state=state, loss=other)
+        assert_same_bits(fisher(classifier(), data(), state=state, loss=loss), fisher(classifier(), data(), loss=loss))
 
 
 def rewritten(path, change):

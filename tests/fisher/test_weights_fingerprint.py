@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -23,3 +24,21 @@ def test_a_large_tensor_costs_about_a_thousand_entries():
     assert after != before
     weight.view(-1)[1::1000] = 1.0  # between those that are read
     assert weights_fingerprint([weight]) == after
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+def test_rows_of_a_compressed_matrix_are_told_apart():
+    matrix = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
+    assert weights_fingerprint([matrix.to_sparse_csr()]) == weights_fingerprint([matrix.to_sparse()])
+    assert weights_fingerprint([matrix.to_sparse_csr()]) != weights_fingerprint([matrix.flip(0).to_sparse_csr()])
+
+
+def test_buffers_of_every_form_are_told_apart():
+    dense = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
+    forms = {"complex": lambda t: torch.complex(t, t.T), "coo": torch.Tensor.to_sparse, "meta": lambda t: t[:1].to("meta")}
+    forms |= {"bool": torch.Tensor.bool, "integer": torch.Tensor.long, "none": lambda t: t[:0]}
+    hashes = {name: weights_fingerprint([form(dense)]) for name, form in forms.items()}
+    for name, form in forms.items():
+        assert weights_fingerprint([form(dense.clone())]) == hashes[name]
+        if name not in ("none", "meta"):
+            assert weights_fingerprint([form(dense.flip(0))]) != hashes[name]
