@@ -20,6 +20,27 @@ def gpt2(seed=0):
     )
 
 
+def m2m100(seed=0):
+    """A model from sequence to sequence that does not say how to make decoder inputs of labels."""
+    from transformers import M2M100Config, M2M100ForConditionalGeneration
+
+    return M2M100ForConditionalGeneration(M2M100Config(**_bart_sizes(seed)))
+
+
+def bart_classifier(seed=0):
+    """A classifier with an encoder and a decoder, whose labels are no tokens."""
+    from transformers import BartConfig, BartForSequenceClassification
+
+    return BartForSequenceClassification(BartConfig(**_bart_sizes(seed), num_labels=2))
+
+
+def _bart_sizes(seed):
+    torch.manual_seed(seed)
+    sides = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in (("layers", 1), ("ffn_dim", 24))}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    return {"vocab_size": 40, "d_model": 16, "max_position_embeddings": 16, **sides, **heads}
+
+
 def samples(number=33, *, flipped=6, seed=0):
     """Six words; the label says whether the first is in the upper half, except for the first `flipped` samples."""
     generator = torch.Generator().manual_seed(seed)
@@ -33,6 +54,12 @@ def numbers(number=32):
 
 def sentences(number=24):
     return [{"input_ids": one["input_ids"], "labels": one["input_ids"].clone()} for one in samples(number)]
+
+
+def translations(number=24):
+    """Six words, and the last five of them as the answer; the last place is no target."""
+    rows = [one["input_ids"] for one in samples(number)]
+    return [{"input_ids": row, "labels": torch.cat([row[1:], torch.tensor([-100])])} for row in rows]
 
 
 def arguments(folder, **changes):

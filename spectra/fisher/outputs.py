@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spectra.errors import InputError
+from spectra.fisher.decoder_inputs import with_decoder_inputs
 from spectra.fisher.likelihoods import NO_TARGET, Categorical, Custom, Gaussian, categorical, custom, gaussian
 from spectra.fisher.sample_weights import refuse_weights
 from spectra.fisher.tasks import TASKS, task_of, without_peft
@@ -61,7 +62,7 @@ def outputs_of(
     if task == "causal-lm":
         labels = _next_tokens(inputs, labels)
     elif task == "seq2seq":
-        inputs = _with_decoder_inputs(model, inputs, labels)
+        inputs = with_decoder_inputs(model, inputs, labels)
     return categorical(_logits(model, inputs), labels)
 
 
@@ -117,27 +118,6 @@ def _next_tokens(inputs: Any, labels: Tensor) -> Tensor:
     targets = nn.functional.pad(labels[:, 1:], (0, 1), value=NO_TARGET)
     mask = _token_mask(inputs)
     return targets if mask is None or mask.shape != targets.shape else targets.masked_fill(mask == 0, NO_TARGET)
-
-
-def _with_decoder_inputs(model: nn.Module, inputs: Any, labels: Tensor) -> Any:
-    if not isinstance(inputs, Mapping):
-        # Some models make up decoder inputs of their own from the encoder's, and give an answer to another question.
-        raise InputError("the inputs of a seq2seq batch are not named: pass a mapping of the model's arguments.")
-    if "decoder_input_ids" in inputs or "decoder_inputs_embeds" in inputs:
-        return inputs
-    base = without_peft(model)
-    shift = getattr(base, "prepare_decoder_input_ids_from_labels", None)
-    if callable(shift):
-        return {**inputs, "decoder_input_ids": shift(labels)}
-    config = getattr(base, "config", None)
-    start, pad = getattr(config, "decoder_start_token_id", None), getattr(config, "pad_token_id", None)
-    if start is None or pad is None:
-        raise InputError(
-            "the batch has no 'decoder_input_ids', and the model does not say how to make them from the labels: pass them, or "
-            "set decoder_start_token_id and pad_token_id of its configuration."
-        )
-    shifted = nn.functional.pad(labels[:, :-1], (1, 0), value=start)
-    return {**inputs, "decoder_input_ids": shifted.masked_fill(shifted == NO_TARGET, pad)}
 
 
 def _logits(model: nn.Module, inputs: Any) -> Tensor:

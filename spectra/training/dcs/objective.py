@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spectra.errors import InputError
+from spectra.fisher.decoder_inputs import with_decoder_inputs
 from spectra.fisher.tasks import task_of, without_peft
 from spectra.training.dcs.config import DCSConfig
 from spectra.training.dcs.discordances import discordance, token_discordance
@@ -203,15 +204,12 @@ def inputs_of(model: nn.Module, batch: dict[str, Any], labels: Tensor) -> dict[s
         labels: Taken out of it.
 
     Returns:
-        The batch; for models with encoder and decoder, with the decoder's inputs.
+        The batch; for models from sequence to sequence, with the decoder's inputs.
+
+    Raises:
+        InputError: Neither the batch nor the model has or makes them.
     """
-    base = without_peft(model)
-    config = getattr(base, "config", None)
-    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" not in batch:
-        make = getattr(base, "prepare_decoder_input_ids_from_labels", None)
-        if make is not None:
-            return {**batch, "decoder_input_ids": make(labels=labels)}
-    return batch
+    return with_decoder_inputs(model, batch, labels) if _task(model) == "seq2seq" else batch
 
 
 def _task(model: nn.Module) -> str:

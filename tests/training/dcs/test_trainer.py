@@ -7,7 +7,19 @@ from transformers import TrainerCallback
 
 from spectra.errors import InputError, ResultsError, SpectraWarning
 from spectra.training.dcs import dcs_config, effective_sample_share
-from tests.dcs_runs import arguments, bert, gpt2, numbers, parameters, samples, sentences, trainer
+from tests.dcs_runs import (
+    arguments,
+    bart_classifier,
+    bert,
+    gpt2,
+    m2m100,
+    numbers,
+    parameters,
+    samples,
+    sentences,
+    trainer,
+    translations,
+)
 
 ASKED_BY_PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
@@ -37,6 +49,26 @@ def test_the_plain_baseline_is_a_plain_trainer_bit_by_bit(tmp_path):
     plain = Trainer(bert(), arguments(tmp_path / "plain"), train_dataset=samples())
     plain.train()
     assert torch.equal(parameters(run.model), parameters(plain.model))
+
+
+def test_a_model_that_does_not_shift_labels_itself_is_trained_as_by_a_plain_trainer(tmp_path):
+    from transformers import Trainer
+
+    run = trainer(tmp_path / "ours", "plain", m2m100(), translations(), num_train_epochs=1)
+    run.train()
+    plain = Trainer(m2m100(), arguments(tmp_path / "plain", num_train_epochs=1), train_dataset=translations())
+    plain.train()
+    ours, theirs = ([entry["loss"] for entry in one.state.log_history if "loss" in entry] for one in (run, plain))
+    assert len(ours) == 6
+    assert ours == pytest.approx(theirs, rel=1e-5)  # float32: sums in another order
+    torch.testing.assert_close(parameters(run.model), parameters(plain.model), atol=1e-4, rtol=1e-3)  # six steps of Adam
+
+
+def test_a_classifier_with_a_decoder_makes_its_own_inputs(tmp_path):
+    rows = [{**one, "input_ids": torch.cat([one["input_ids"], torch.tensor([2])])} for one in samples()]  # 2 ends a text
+    run = trainer(tmp_path, "plain", bart_classifier(), rows, num_train_epochs=1)
+    run.train()
+    assert run.objective.kind == "argmax"
 
 
 def test_uniform_self_distillation_does_not_disturb_what_is_random(tmp_path):
