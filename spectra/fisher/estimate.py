@@ -31,6 +31,7 @@ from spectra.fisher.sums import Sums
 from spectra.fisher.weights_fingerprint import weights_fingerprint
 from spectra.results.fisher import Aggregate, Fisher, FisherKind, Keep, Reduction
 from spectra.results.fisher_records import known_word
+from spectra.whole_numbers import is_whole_number
 
 ROUTES = ("auto", "loop")
 
@@ -135,6 +136,7 @@ def fisher(
     kind, reduction = known_word(FisherKind, kind, "kind"), known_word(Reduction, reduction, "reduction")
     keep, aggregate = known_word(Keep, keep, "keep"), known_word(Aggregate, aggregate, "aggregate")
     check_route(route)
+    check_seed(seed)
     if aggregate == Aggregate.RELATIVE and keep != Keep.VALUES:
         raise InputError(f"aggregate='relative' needs every value: pass keep='values', not '{keep}'.")
     is_shared = isinstance(model, nn.parallel.DistributedDataParallel) and distributed.is_distributed()
@@ -199,6 +201,19 @@ def check_route(route: str) -> None:
     """
     if route not in ROUTES:
         raise InputError(f"unknown route '{route}'.{did_you_mean(route, ROUTES)} Known: {', '.join(ROUTES)}.")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is no seed of a generator.
+
+    Args:
+        seed: Any value.
+
+    Raises:
+        InputError: It is no whole number, or one that torch does not take.
+    """
+    if not is_whole_number(seed) or not -(2**63) <= seed < 2**64:
+        raise InputError(f"seed is {seed!r}: pass a whole number of at most 64 bits, such as 0.")
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

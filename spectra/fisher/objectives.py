@@ -30,6 +30,7 @@ from torch.nn import functional
 from spectra.errors import InputError
 from spectra.fisher.likelihoods import NO_TARGET, Categorical, Custom, Gaussian
 from spectra.results.fisher_records import FisherKind, Reduction, known_word
+from spectra.whole_numbers import is_whole_number
 
 MAX_OBJECTIVES = 10_000  # backward passes per batch; our choice: minutes for a small model, and no vocabulary fits
 _DRAW_ENTRIES = 2**22  # probabilities in float64 at once while labels are drawn: 32 MiB, small beside the logits
@@ -63,12 +64,13 @@ def objectives(
 
     Raises:
         InputError: An unknown kind or reduction; ``sampled`` by ``token``; anything but ``empirical`` sums for a custom loss;
-            ``num_draws`` below 1; more than 10,000 objectives for ``exact``; an observed label of probability zero.
+            ``num_draws`` that is no whole number from 1 on; more than 10,000 objectives for ``exact``; an observed label of
+            probability zero.
     """
     kind, reduction = known_word(FisherKind, kind, "kind"), known_word(Reduction, reduction, "reduction")
     _refuse_contradictions(outputs, kind, reduction)
-    if kind is FisherKind.SAMPLED and num_draws < 1:
-        raise InputError(f"num_draws is {num_draws}: pass 1 or more.")
+    if kind is FisherKind.SAMPLED and not is_whole_number(num_draws, least=1):
+        raise InputError(f"num_draws is {num_draws!r}: pass a whole number, 1 or more.")
     if not outputs.num_targets.any():
         return iter(())
     if isinstance(outputs, Custom):

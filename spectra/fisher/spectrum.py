@@ -18,7 +18,7 @@ from spectra._version import __version__
 from spectra.errors import InputError
 from spectra.fisher.as_found import as_found
 from spectra.fisher.batches import chained_fingerprint, mapped, num_samples_of
-from spectra.fisher.estimate import check_route, nothing_measured, unwrapped
+from spectra.fisher.estimate import check_route, check_seed, nothing_measured, unwrapped
 from spectra.fisher.gradient_rows import GradientRows, RowsCollector
 from spectra.fisher.layer_gradients import accumulation_dtype
 from spectra.fisher.measure import Measurement
@@ -107,6 +107,7 @@ def fisher_spectrum(
     if not max_memory_gib > 0:
         raise InputError(f"max_memory_gib is {max_memory_gib:g}: pass a number above 0.")
     check_route(route)
+    check_seed(seed)
     model, batches = unwrapped(model), list(batches)
     if not batches:
         raise InputError("there are no batches: pass at least one.")

@@ -35,6 +35,7 @@ from spectra.fisher.regions import REGIONS, Region, regions_of
 from spectra.results.fisher import Fisher
 from spectra.results.fisher_writing import content_fingerprint
 from spectra.results.surface import LossSurface, SurfaceInfo, SurfaceRegion, resumed, surface_path
+from spectra.whole_numbers import is_whole_number
 
 if TYPE_CHECKING:
     import os
@@ -113,8 +114,8 @@ def loss_surface(
     model = unwrapped(model)
     check_model(model)
     grid = _grid(num_points, radius)
-    if seed < 0:
-        raise InputError(f"seed is {seed}: pass 0 or a positive number.")
+    if not is_whole_number(seed, least=0):
+        raise InputError(f"seed is {seed!r}: pass 0 or a positive whole number.")
     file = None if state is None else surface_path(state)
     wanted = (regions,) if isinstance(regions, str) else tuple(regions)
     masks = regions_of(fisher, level, wanted)
@@ -160,12 +161,12 @@ class _Move:
 
 
 def _grid(num_points: int, radius: float) -> NDArray[np.float64]:
-    if num_points < 3 or num_points % 2 == 0:
+    if not is_whole_number(num_points, least=3) or num_points % 2 == 0:
         raise InputError(
-            f"num_points is {num_points}: pass an odd number from 3 on, so that the weights themselves are a point."
+            f"num_points is {num_points!r}: pass an odd number from 3 on, so that the weights themselves are a point."
         )
-    if not 0.0 < radius < math.inf:
-        raise InputError(f"radius is {radius}: pass a positive number, such as 1.5.")
+    if not isinstance(radius, int | float | np.integer | np.floating) or not 0.0 < radius < math.inf:
+        raise InputError(f"radius is {radius!r}: pass a positive number, such as 1.5.")
     half = num_points // 2
     return radius * (np.arange(-half, half + 1) / half)  # linspace would miss 0 by a rounding error for some radii
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from spectra.errors import InputError
 from spectra.policies.drop_prob import FloatArray, check_rates, chosen, is_rate
+from spectra.whole_numbers import is_whole_number
 
 
 class DropControl(StrEnum):
@@ -72,8 +73,8 @@ def control_rates(
         raise InputError("rates: there is no site. Give at least one drop probability.")
     if not is_rate(default):
         raise InputError(f"default: expected a drop probability in [0, 1), got {default!r}.")
-    if seed < 0:
-        raise InputError(f"seed: expected a whole number of at least 0, got {seed}.")
+    if not is_whole_number(seed, least=0):
+        raise InputError(f"seed: expected a whole number of at least 0, got {seed!r}.")
     if word is DropControl.PER_TYPE:
         return _means_by_role(rates, roles or {})
     values = _controlled(np.array(list(rates.values()), dtype=np.float64), word, default, seed)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -82,8 +83,8 @@ def guided_rates(
     faulty = [f"'{name}' ({value})" for name, value in scores.items() if not _is_score(value)]
     _refuse_scores(faulty, len(scores), "site", "Exclude them, or measure the parameters behind them.")
     rates = _rates(values, p_upper, p_lower, rule)
-    if not 0.0 < p_cap < 1.0:
-        raise InputError(f"p_cap: expected a number in (0, 1), got {p_cap}.")
+    if not _is_number(p_cap) or not 0.0 < p_cap < 1.0:
+        raise InputError(f"p_cap: expected a number in (0, 1), got {p_cap!r}.")
     if mean_p is not None:
         rates = _with_mean(rates, mean_p, p_cap)
     return dict(zip(scores, rates.tolist(), strict=True))
@@ -141,9 +142,7 @@ def check_rates(rates: Mapping[str, float], where: str = "rates") -> None:
 
 def is_rate(value: object) -> bool:
     """Say whether a value is a drop probability: a number in ``[0, 1)``; at 1 nothing would be left to scale up."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        return False
-    return bool(0.0 <= value < 1.0)
+    return _is_number(value) and bool(0.0 <= value < 1.0)
 
 
 def chosen(word: str, known: Iterable[str], what: str) -> str:
@@ -162,14 +161,14 @@ def chosen(word: str, known: Iterable[str], what: str) -> str:
     """
     words = [str(choice) for choice in known]
     if word not in words:
-        raise InputError(f"unknown {what} {word!r}.{did_you_mean(word, words)} Known: {', '.join(words)}.")
+        raise InputError(f"unknown {what} {word!r}.{did_you_mean(str(word), words)} Known: {', '.join(words)}.")
     return word
 
 
 def _rates(scores: FloatArray, p_upper: float, p_lower: float, rule: str) -> FloatArray:
-    if not 0.0 <= p_lower <= p_upper < 1.0:
+    if not (_is_number(p_lower) and _is_number(p_upper) and 0.0 <= p_lower <= p_upper < 1.0):
         raise InputError(
-            f"p_upper and p_lower: expected 0 <= p_lower <= p_upper < 1, got p_lower {p_lower} and p_upper {p_upper}."
+            f"p_upper and p_lower: expected 0 <= p_lower <= p_upper < 1, got p_lower {p_lower!r} and p_upper {p_upper!r}."
         )
     places = _places(scores, DropRule(chosen(rule, DropRule, "rule")))
     # Clipped: upper - (upper - lower) may miss lower by a rounding.
@@ -194,8 +193,8 @@ def _places(scores: FloatArray, rule: DropRule) -> FloatArray:
 
 def _with_mean(rates: FloatArray, mean_p: float, p_cap: float) -> FloatArray:
     """Scale probabilities to a mean with none above the cap: exact, as filling vessels of equal height with water is."""
-    if not 0.0 <= mean_p <= p_cap:
-        raise InputError(f"mean_p: expected a number in [0, p_cap], p_cap being {p_cap}, got {mean_p}. Change one of them.")
+    if not _is_number(mean_p) or not 0.0 <= mean_p <= p_cap:
+        raise InputError(f"mean_p: expected a number in [0, p_cap], p_cap being {p_cap}, got {mean_p!r}. Change one of them.")
     if mean_p == 0.0:
         return np.zeros_like(rates)
     falling = sorted(rates[rates > 0.0].tolist(), reverse=True)
@@ -212,6 +211,10 @@ def _with_mean(rates: FloatArray, mean_p: float, p_cap: float) -> FloatArray:
     # Not rates * (rest / total): the factor overflows where what is left below the cap is next to zero.
     scaled = np.minimum(rates, largest) / total * rest
     return np.where(rates > largest, p_cap, np.minimum(scaled, p_cap))
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def _is_score(value: float) -> bool:

@@ -346,8 +346,9 @@ def test_an_unknown_reduction_is_refused():
 
 
 def test_no_draws_are_refused():
-    with pytest.raises(InputError, match="num_draws is 0: pass 1 or more"):
-        objectives_of(ONE, "sampled", num_draws=0)
+    for number in (0, 1.5, "2", None, True):
+        with pytest.raises(InputError, match=f"num_draws is {number!r}: pass a whole number, 1 or more"):
+            objectives_of(ONE, "sampled", num_draws=number)
 
 
 def test_sampling_by_token_is_refused_with_the_better_way():

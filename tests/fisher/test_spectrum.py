@@ -427,7 +427,8 @@ def test_the_model_is_left_as_found_also_when_interrupted(stops_after):
         ({"include": "3.*"}, r"no parameter matches '3\.\*'\."),
         ({"max_memory_gib": 0}, r"max_memory_gib is 0: pass a number above 0\."),
         ({"max_memory_gib": float("nan")}, r"max_memory_gib is nan: pass a number above 0\."),
-        ({"kind": "sampled", "num_draws": 0}, r"num_draws is 0: pass 1 or more\."),
+        ({"kind": "sampled", "num_draws": 0}, r"num_draws is 0: pass a whole number, 1 or more\."),
+        ({"kind": "sampled", "seed": 1.5}, r"seed is 1\.5: pass a whole number of at most 64 bits, such as 0\."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )

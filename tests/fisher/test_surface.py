@@ -457,11 +457,18 @@ def test_what_cannot_be_measured_is_refused():
         quadratic_surface(model, num_points=16)
     with pytest.raises(InputError, match="num_points is 1: pass an odd number from 3 on"):
         quadratic_surface(model, num_points=1)
+    for number in (5.0, "5", None):
+        with pytest.raises(InputError, match=f"num_points is {number!r}: pass an odd number from 3 on"):
+            quadratic_surface(model, num_points=number)
+    for radius in (None, "1.5"):
+        with pytest.raises(InputError, match=f"radius is {radius!r}: pass a positive number"):
+            quadratic_surface(model, radius=radius)
     for radius in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(InputError, match=f"radius is {radius}: pass a positive number"):
             quadratic_surface(model, radius=radius)
-    with pytest.raises(InputError, match="seed is -1: pass 0 or a positive number"):
-        quadratic_surface(model, seed=-1)
+    for seed in (-1, 1.5, None):
+        with pytest.raises(InputError, match=f"seed is {seed!r}: pass 0 or a positive whole number"):
+            quadratic_surface(model, seed=seed)
     with pytest.raises(InputError, match="unknown region 'middle'"):
         quadratic_surface(model, regions=["middle"])
     with pytest.raises(InputError, match="no region is asked for"):

@@ -90,6 +90,8 @@ def test_uniform_takes_another_default():
         ({"control": "shuffle"}, "unknown control 'shuffle'. Did you mean 'shuffled'"),
         ({"control": "uniform", "default": 1.0}, r"default: expected a drop probability in \[0, 1\), got 1.0"),
         ({"control": "shuffled", "seed": -1}, "seed: expected a whole number of at least 0, got -1"),
+        ({"control": "shuffled", "seed": 1.5}, "seed: expected a whole number of at least 0, got 1.5"),
+        ({"control": None}, "unknown control None.*Known: guided, uniform"),
         ({"control": "per-type"}, "roles: 4 of 4 sites have none: 'a', 'b', 'c', 'd'. The control 'per-type' needs"),
         ({"control": "per-type", "roles": {"a": "other", "c": "other"}}, "2 of 4 sites have none: 'b', 'd'"),
         ({"control": "none", "rates": {"a": 1.0, "b": -1.0}}, r"2 of 2 are no drop probabilities .* 'a' \(1.0\), 'b' \(-1.0\)"),

@@ -131,6 +131,8 @@ def test_a_control_is_not_made_of_a_control():
         (tiny_fisher(), {"aggregate": "matrices_mean"}, r"3 of 3 sites have no finite score .* 'embeddings.dropout' \(nan\)"),
         (tiny_fisher(), {"control": "shufled"}, "unknown control 'shufled'"),
         (tiny_fisher(), {"rule": "ranked"}, "unknown rule 'ranked'"),
+        (tiny_fisher(), {"rule": None}, "unknown rule None"),
+        (tiny_fisher(), {"p_cap": None}, r"p_cap: expected a number in \(0, 1\), got None"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

@@ -26,6 +26,7 @@ from spectra.training.dcs.boosting import (
 )
 from spectra.training.dcs.relative_errors import ERROR_FORMS, relative_errors
 from spectra.training.dcs.sample_arrays import ROWS, fresh_arrays, read_arrays, record_into, stacked_rows
+from spectra.whole_numbers import is_whole_number
 
 STATE_VERSION = 1
 WARMUP = "warmup"
@@ -74,8 +75,8 @@ class SampleWeights:
         error_quantile: float | None = None,
     ) -> None:
         for name, value, least in (("num_samples", num_samples, 1), ("warmup_rounds", warmup_rounds, 0)):
-            if value < least:
-                raise InputError(f"{name}: expected a whole number of at least {least}, got {value}.")
+            if not is_whole_number(value, least=least):
+                raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}.")
         if error_form is not None:
             chosen(error_form, ERROR_FORMS, "error_form")
         elif error_quantile is not None:

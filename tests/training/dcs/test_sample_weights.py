@@ -275,6 +275,11 @@ def test_what_cannot_be_is_refused():
         SampleWeights(0, RULE)
     with pytest.raises(InputError, match="warmup_rounds: expected a whole number of at least 0, got -1"):
         SampleWeights(5, RULE, warmup_rounds=-1)
+    for number in (2.5, "3", None):
+        with pytest.raises(InputError, match=f"num_samples: expected a whole number of at least 1, got {number!r}"):
+            SampleWeights(number, RULE)
+        with pytest.raises(InputError, match=f"warmup_rounds: expected a whole number of at least 0, got {number!r}"):
+            SampleWeights(5, RULE, warmup_rounds=number)
     with pytest.raises(InputError, match="error_form.*'cubic'"):
         SampleWeights(5, RULE, error_form="cubic")
     with pytest.raises(InputError, match="error_quantile: only for regressions. Give error_form too, or leave it out"):
