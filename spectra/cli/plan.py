@@ -54,6 +54,7 @@ _POLICY_OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
     (_DROPOUT, "p-lower", float, "P", "Probability of the highest score."),
     (_DROPOUT, "rule", str, "R", "From scores to probabilities: rank, linear or log."),
     (_DROPOUT, "mean-p", float, "P", "Mean that the probabilities shall have."),
+    (_DROPOUT, "p-cap", float, "P", "Largest probability beside --mean-p."),
     (_DROPOUT, "control", str, "C", "A control instead: uniform, mean-matched, per-type, shuffled, reversed or none."),
     (_DROPOUT, "seed", int, "N", "Of the control shuffled."),
     (_DROPOUT, "aggregate", str, "A", "How parameters become one score."),

@@ -117,6 +117,14 @@ def test_drop_probabilities_come_from_a_fisher(run, fisher, output, form):
     assert out.splitlines()[2].split() == ["site", "score", "drop", "probability"]
 
 
+def test_a_mean_beyond_the_cap_names_the_flag_that_raises_it(run, refused, fisher, output):
+    flags = [fisher, "--policy", "guided-dropout", "--include", "*dropout", "--p-lower", 0.1, "--mean-p", 0.6]
+    assert refused(*flags) == "--mean-p: expected a number in [0, --p-cap], --p-cap being 0.5, got 0.6. Change one of them."
+    assert run(*flags, "--p-cap", 0.8, "-o", output)[0] == 0
+    made = load_plan(output)
+    assert (made.p_cap, made.mean) == (0.8, pytest.approx(0.6))
+
+
 def test_of_many_units_the_highest_and_the_lowest_are_shown(run, tmp_path):
     _, out, _ = run(write_model(tmp_path / "deep.safetensors", blocks=30))
     rows = out.splitlines()[3:-2]
