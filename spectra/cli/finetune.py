@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -217,7 +218,8 @@ def _results(record: RunRecord, *, was_finished: bool) -> Iterator[str]:
 
 def _next_step(record: RunRecord) -> str:
     folder = Path(record.output)
-    return f"Model in '{folder / 'model'}'. Read '{folder / 'summary.md'}'. See: spectra report {folder} --open"
+    page = f"spectra report {shlex.quote(str(folder))} --open"
+    return f"Model in '{folder / 'model'}'. Read '{folder / 'summary.md'}'. See: {page}"
 
 
 def _afterwards(flags: Mapping[str, Any]) -> str:

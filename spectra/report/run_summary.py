@@ -16,7 +16,7 @@ SUMMARY = "summary.md"
 
 _FIGURES = {
     "losses": "Losses of training and evaluation.",
-    "metrics": "Metrics of evaluation; stars are of the test data.",
+    "metrics": "Metrics of evaluation, and of the test data where there are stars.",
     "alpha-trajectory": "Alpha of every layer over the epochs, and its change since before training.",
     "tempbalance-trajectory": "TempBalance: scores, and multipliers of learning rates.",
     "alphadecay-trajectory": "AlphaDecay: scores, and multipliers of weight decays.",

@@ -49,6 +49,8 @@ def what_ran(record: RunRecord, code: Callable[[str], str] = str) -> str:
     if record.num_trainable < record.num_parameters:
         trained = f"{_millions(record.num_trainable)} of {_millions(record.num_parameters)} parameters ({share:.2%})"
     adapter = "" if record.adapter == "none" else f" through an adapter ({record.adapter})"
+    if record.method == "meta_peft" and adapter:
+        adapter = f", with an adapter ({record.adapter}) for each task, which is not kept"
     return (
         f"{code(record.model)} ({record.task}) was fine-tuned{METHODS.get(record.method, f' by {record.method}')} on "
         f"{counted(record.num_train, 'example')}{place}: {counted(record.num_steps, 'step')}, {record.num_epochs:.3g} epochs, "

@@ -39,6 +39,22 @@ def test_several_metrics_have_colors_of_their_own():
     assert len({line.get_color() for line in axes.get_lines() if line.get_label() in words(axes)}) == 3
 
 
+def test_metrics_of_many_tasks_have_a_panel_each_with_its_legend_beside_it():
+    names = ["", "books_", "cafes_", "films_", "headphones_"]
+    numbers = {f"eval_{name}{metric}": 0.5 for name in names for metric in ("accuracy", "f1", "matthews")}
+    figure = metrics([LogLine(step=step, epoch=1.0, seconds=1.0, numbers=numbers) for step in (5, 10)])
+    assert [axes.get_ylabel() for axes in figure.axes] == ["accuracy", "f1", "matthews"]
+    assert words(figure.axes[1]) == [f"{name}f1" for name in names]
+    figure.draw_without_rendering()
+    width, height = figure.bbox.size
+    for axes in figure.axes:
+        colors = {line.get_color() for line in axes.get_lines()}
+        legend = axes.get_legend().get_window_extent()
+        assert len(colors) == 5
+        assert axes.bbox.x1 <= legend.x0 < legend.x1 <= width
+        assert 0 <= legend.y0 < legend.y1 <= height
+
+
 def test_a_test_alone_is_a_star():
     (axes,) = metrics([], run_record(test_metrics={"test_accuracy": 0.5})).axes
     assert lines_of(axes)["_test"] == ([40], [0.5])

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STAR: dict[str, Any] = {"marker": "*", "markersize": 8, "linestyle": "none", "clip_on": False, "zorder": 4}
+_MOST_LINES = 6  # of a panel: more cannot be told apart
+_FEW = 4  # entries of a legend that lines leave room for
 _MORE_PANELS = 0.45  # height over column width, of each panel beyond the first
 
 
@@ -60,8 +62,10 @@ def metrics(lines: Sequence[LogLine], record: RunRecord | None = None, *, wide: 
         panels = figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
         for axes, group in zip(panels, groups, strict=True):
             for name in group:
-                _draw(axes, name, series_of[name], *look(list(series_of).index(name)))
-            axes.set_ylabel(group[0] if len(group) == 1 else "metric")
+                number = group.index(name) if len(series_of) > _MOST_LINES else list(series_of).index(name)
+                _draw(axes, name, series_of[name], *look(number))
+            words = {name.rpartition("_")[2] for name in group}
+            axes.set_ylabel(group[0] if len(group) == 1 else words.pop() if len(words) == 1 else "metric")
             _add_legend(axes)
         finish_steps(panels[-1], [step for one in series_of.values() for step in (*one.evaluated, *one.tested)])
     return figure
@@ -88,7 +92,7 @@ def metric_series(lines: Sequence[LogLine], record: RunRecord | None) -> dict[st
 
 
 def metric_panels(series_of: Mapping[str, MetricSeries]) -> list[list[str]]:
-    """Put what is at most 1 together, and everything else by itself.
+    """Put what is at most 1 together, by the last word of its name if there are many, and everything else by itself.
 
     Args:
         series_of: Metrics by name.
@@ -99,7 +103,16 @@ def metric_panels(series_of: Mapping[str, MetricSeries]) -> list[list[str]]:
     alike = [
         name for name, one in series_of.items() if all(abs(v) <= 1.0 for v in (*one.evaluated.values(), *one.tested.values()))
     ]
-    return [group for group in (alike, *([name] for name in series_of if name not in alike)) if group]
+    together = [alike] if len(alike) <= _MOST_LINES else _by_last_word(alike)
+    return [group for group in (*together, *([name] for name in series_of if name not in alike)) if group]
+
+
+def _by_last_word(names: Sequence[str]) -> list[list[str]]:
+    """Group ``accuracy``, ``books_accuracy``, ..., ``f1``, ``books_f1``, ...: tasks by their metrics."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.rpartition("_")[2], []).append(name)
+    return list(groups.values())
 
 
 def _draw(axes: Any, name: str, one: MetricSeries, color: str, marker: str) -> None:
@@ -118,5 +131,6 @@ def _add_legend(axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if any(line.get_label() == "_test" for line in axes.get_lines()):
         handles, labels = [*handles, Line2D([], [], color="0.4", **_STAR)], [*labels, "test"]
-    for text in axes.legend(handles, labels).get_texts():  # names of tasks are no formulas
+    beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if len(handles) > _FEW else {}
+    for text in axes.legend(handles, labels, **beside).get_texts():  # names of tasks are no formulas
         text.set_parse_math(False)

@@ -23,7 +23,9 @@ def _balanced(words: str, target: str, default: str, other: str) -> Rule:
             raise TypeError
         made = _resolved(_with_name({"policy": default, **value}, default))
         if made["policy"]["target"] != target:
-            raise PartError([Fault(("policy",), f"this one multiplies another number. Give it as diagnostics.{other}.")])
+            name = made["policy"]["name"]
+            remedy = f"Give it as diagnostics.{other}, or true, which is {default!r} here."
+            raise PartError([Fault(("policy",), f"{name!r} multiplies another number. {remedy}")])
         return made
 
     return Rule(f"a preset, options of {words}, true or none", read)

@@ -176,9 +176,13 @@ BAD = {
     ),
     "a decay as a rate": (
         "tempbalance: alphadecay",
-        "diagnostics.tempbalance.policy (line 5): this one multiplies another number. Give it as diagnostics.alphadecay.",
+        "diagnostics.tempbalance.policy (line 5): 'alphadecay' multiplies another number. Give it as "
+        "diagnostics.alphadecay, or true, which is 'recommended' here.",
     ),
-    "a rate as a decay": ("alphadecay: recommended", "Give it as diagnostics.tempbalance."),
+    "a rate as a decay": (
+        "alphadecay: recommended",
+        "Give it as diagnostics.tempbalance, or true, which is 'alphadecay' here.",
+    ),
     "what decays cannot keep": (
         "alphadecay: {keep_lr_times_wd: true}",
         "diagnostics.alphadecay.keep_lr_times_wd (line 5): it is for policies of learning rates",
