@@ -205,6 +205,10 @@ class DCSTrainer(Trainer):
             total = self.accelerator.gather(total.reshape(1)).sum()
         return batches, total.clamp(min=torch.finfo(total.dtype).tiny)  # a batch may weigh nothing
 
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on a training that has ended, for whoever reads its results."""
+        return () if self._weighing is None else self._weighing.notes()
+
     def report(self) -> SampleHistory:
         """Return what became of every sample: weights and discordance by round.
 

@@ -131,15 +131,19 @@ class Weighing:
         self._seen.clear()
         self._renew()
 
+    def notes(self) -> tuple[str, ...]:
+        """Return a sentence if training has ended before its first round."""
+        if not self.has_rounds or self.weights.num_rounds:
+            return ()
+        return (
+            "DCS: training ended before the first round, and all weights are 1. Train for an epoch at least, or set "
+            "update_every to fewer steps.",
+        )
+
     def warn_without_rounds(self) -> None:
         """Say if training has ended before its first round."""
-        if self.has_rounds and not self.weights.num_rounds:
-            warnings.warn(
-                "DCS: training ended before the first round, and all weights are 1. Train for an epoch at least, or set "
-                "update_every to fewer steps.",
-                SpectraWarning,
-                stacklevel=2,
-            )
+        for note in self.notes():
+            warnings.warn(note, SpectraWarning, stacklevel=2)
 
     def _renew(self) -> None:
         if self._config.changes_weights and self._config.mode == "weight":

@@ -140,6 +140,12 @@ def test_an_adapter_of_three_classes_is_loaded_as_the_summary_says(small, tmp_pa
     assert found["model"].base_model.model.classifier.modules_to_save["default"].out_features == 3
 
 
+@pytest.mark.filterwarnings("ignore:DCS:spectra.errors.SpectraWarning")
+def test_dcs_that_has_changed_no_weight_says_so_in_its_record(small, tmp_path):
+    record = run(small, ["method=dcs", "training.max_steps=1", "diagnostics={spectra: none}", f"output={tmp_path}/run"])
+    assert any(note.startswith("DCS: training ended before the first round") for note in record.notes)
+
+
 def test_a_finished_run_returns_its_record_and_touches_nothing_even_where_its_data_are_gone(small, finished):
     before = contents(finished)
     texts = (small.parent / "train.tsv").rename(small.parent / "moved.tsv")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ class Session:
             diagnostics_share=in_diagnostics / seconds[_TRAINING] if seconds.get(_TRAINING) else 0.0,
             spectra=tuple(self._spectra.recorded),
             spectra_skipped=tuple(self._spectra.skipped),
-            notes=(*self._ready.notes, *environment_notes(self._folder)),
+            notes=(*self._ready.notes, *_notes_of(trainer), *environment_notes(self._folder)),
             output=recipe.output,
             spectra_version=__version__,
         )
@@ -166,6 +166,12 @@ class Session:
 def _multiplier_seconds(balances: Iterable[TempBalanceCallback]) -> float:
     """Return what updates of multipliers took, in this session."""
     return sum(callback.balance.seconds_of_updates for callback in balances if callback.balance is not None)
+
+
+def _notes_of(trainer: Any) -> tuple[str, ...]:
+    """Return what a trainer says of the training that has ended."""
+    notes: Callable[[], tuple[str, ...]] = getattr(trainer, "notes", tuple)
+    return notes()
 
 
 def _size(data: Any) -> int | None:
