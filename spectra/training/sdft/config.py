@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spectra.errors import InputError, did_you_mean
-from spectra.policies.policy_options import is_number
 from spectra.training.sdft.extractors.extractor import Extractor
 from spectra.training.sdft.extractors.registry import extractor
-from spectra.training.sdft.generation import GenerationSpec, generation_spec
+from spectra.training.sdft.generation import GenerationSpec, generation_spec, is_number
 from spectra.training.sdft.templates import RewriteTemplate, default_template, template
 
 _OF_DISTILL = ("prompt_column", "response_column", "turns", "limit", "mix_ratio", "force", "progress")

@@ -22,8 +22,8 @@ STOP, LENGTH, TOO_LONG = "stop", "length", "too_long"
 def _faults(spec: GenerationSpec) -> Iterator[str]:
     expected = {
         "sampled": ("true or false", isinstance(spec.sampled, bool)),
-        "temperature": ("a number above 0 (sampled=False is greedy)", _is_number(spec.temperature) and spec.temperature > 0),
-        "top_p": ("a number above 0 and up to 1", _is_number(spec.top_p) and 0 < spec.top_p <= 1),
+        "temperature": ("a number above 0 (sampled=False is greedy)", is_number(spec.temperature) and spec.temperature > 0),
+        "top_p": ("a number above 0 and up to 1", is_number(spec.top_p) and 0 < spec.top_p <= 1),
         "top_k": ("a whole number, 0 for all tokens", _is_count(spec.top_k, 0)),
         "max_new_tokens": ("a whole number of at least 1", _is_count(spec.max_new_tokens, 1)),
         "max_length": ("a whole number of at least 2, or none", spec.max_length is None or _is_count(spec.max_length, 2)),
@@ -37,7 +37,8 @@ def _faults(spec: GenerationSpec) -> Iterator[str]:
         )
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Say whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -17,6 +17,9 @@ from tests.pretrained import save_bert
 PROTOCOL = replace(QUICK, adapting_rates=(2e-3, 5e-3), adapting_epochs=2)
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:reptile")  # a pass over a task, as in the study
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Run all cells as the study does, by way of JSON, with a small model in place of the demo model."""

@@ -31,7 +31,6 @@ _STRING_OR_BRACKET = re.compile(
 )
 _GOES_ON = re.compile(r"[(\[]|\.\w")  # f(a=1)(b), f(a=1)[0], f(a=1).b
 _BULLET = re.compile(r"[ \t]*(?:[-*+>][ \t]+)?")
-_OPERATIONS = (ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp)
 _REFERENCE_LABEL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*(?:\.[a-zA-Z_][a-zA-Z0-9_]*)*)\((.*)\)")
 
 
@@ -88,12 +87,36 @@ def _calls(text: str) -> Iterator[ast.Call | None]:
 
 
 def _is_operand(text: str, start: int, end: int) -> bool:
-    """Tell whether the lines of a call are Python, and compute something of it; in prose, an operator is a word or a dash."""
+    """Tell whether the lines of a call are Python, and compute something of it."""
     first, last = text.rfind("\n", 0, start) + 1, text.find("\n", end)
     lines = text[first : len(text) if last < 0 else last]
     module = python_module(lines[bullet.end() if (bullet := _BULLET.match(lines)) else 0 :].strip("` \t\r"))
     values = [getattr(statement, "value", None) for statement in module.body] if module else []
-    return any(isinstance(value, _OPERATIONS) for value in values)
+    return any(_computes(value) for value in values)
+
+
+def _computes(value: Any) -> bool:
+    """Tell a computation from prose that could be read as one: with names beside the call, an operator is a dash or a word."""
+    match value:
+        case ast.UnaryOp(op=ast.Not()):
+            return True
+        case ast.UnaryOp(operand=operand):
+            return bool(operand.col_offset == value.col_offset + 1)
+        case ast.BinOp(left=left, right=right):
+            operands = [left, right]
+        case ast.BoolOp(values=operands):
+            pass
+        case ast.Compare(left=left, comparators=others):
+            operands = [left, *others]
+        case ast.IfExp(test=test, body=body, orelse=other):
+            operands = [test, body, other]
+        case _:
+            return False
+    return all(_is_number_or_call(operand) or _computes(operand) for operand in operands)
+
+
+def _is_number_or_call(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) or (isinstance(node, ast.Constant) and not isinstance(node.value, str | bytes))
 
 
 def _after_bracket(text: str, place: int) -> int | None:
