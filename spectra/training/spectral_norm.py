@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from spectra.errors import InputError
 from spectra.policies.policy_options import is_number
 from spectra.training.parameter_groups import unwrapped_optimizer
+from spectra.whole_numbers import is_whole_number
 
 # Code of arXiv 2312.00359: "sg", whose tuned values lie between 1e-4 and 0.015, and the iterations.
 STRENGTH, NUM_ITERATIONS = 0.01, 5
@@ -125,7 +126,7 @@ class SpectralNormPenalty:
 
 
 def _require_iterations(num_iterations: object) -> None:
-    if not isinstance(num_iterations, int) or isinstance(num_iterations, bool) or num_iterations < 1:
+    if not is_whole_number(num_iterations, least=1):
         raise InputError(f"num_iterations: expected a whole number of at least 1, got {num_iterations!r}.")
 
 

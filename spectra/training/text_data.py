@@ -83,9 +83,13 @@ def read_examples(
         rows=tuple(row + 1 for row in rows),
         pairs=texts(pair_column),
         targets=texts(target_column),
-        labels=typed_labels([label_value(record, label_column, where) for where, record in chosen]) if label_column else (),
+        labels=_labels(chosen, label_column) if label_column else (),
         num_blank=len(records) - len(filled),
     )
+
+
+def _labels(chosen: Sequence[tuple[str, Record]], column: str) -> tuple[Label | tuple[Label, ...], ...]:
+    return typed_labels([label_value(record, column, where) for where, record in chosen], [where for where, _ in chosen])
 
 
 def _filled(path: Path, records: Sequence[Record]) -> Sequence[int]:
@@ -203,11 +207,12 @@ def label_value(record: Record, column: str, where: str) -> Label | tuple[Label,
     return tuple(labels) if isinstance(value, list) else labels[0]
 
 
-def typed_labels(labels: Sequence[Label | tuple[Label, ...]]) -> tuple[Label | tuple[Label, ...], ...]:
+def typed_labels(labels: Sequence[Label | tuple[Label, ...]], places: Sequence[str]) -> tuple[Label | tuple[Label, ...], ...]:
     """Read labels that a file without types holds as text, if all are numbers.
 
     Args:
         labels: As they stand in the file.
+        places: The row of each in words, for messages.
 
     Returns:
         Numbers, or the labels as they are.
@@ -224,6 +229,8 @@ def typed_labels(labels: Sequence[Label | tuple[Label, ...]]) -> tuple[Label | t
             if all(map(math.isfinite, numbers)):
                 return numbers
             if any(map(math.isfinite, numbers)):  # else 'nan' and 'inf' are names
-                odd = next(label for label, number in zip(labels, numbers, strict=True) if not math.isfinite(number))
-                raise InputError(f"label {odd!r} is no finite number, and others of its column are numbers. Correct it.")
+                odd = next(place for place, number in enumerate(numbers) if not math.isfinite(number))
+                raise InputError(
+                    f"{places[odd]}: label {labels[odd]!r} is no finite number, and others of its column are. Correct it."
+                )
     return tuple(labels)

@@ -59,7 +59,7 @@ def test_labels_of_a_file_without_types_are_numbers_if_all_are(tmp_path, words, 
 
 def test_a_number_that_is_not_finite_is_refused_among_numbers(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\nx,0.5\nx,nan\n")
-    with pytest.raises(InputError, match="label 'nan' is no finite number, and others of its column are numbers"):
+    with pytest.raises(InputError, match="row 2: label 'nan' is no finite number, and others of its column are"):
         read_examples(tmp_path / "a.csv", "text", label_column="label")
 
 

@@ -127,8 +127,9 @@ def _texts(task: str, records: Sequence[Record], places: Sequence[int], column: 
 
 def _task_labels(task: str, records: Sequence[Record], column: str) -> list[int | str]:
     """Read all labels of a task, so that what they are does not depend on the rows that are drawn."""
-    labels = typed_labels([label_value(record, column, _where(task, place)) for place, record in enumerate(records)])
-    return [_class(label, column, _where(task, place)) for place, label in enumerate(labels)]
+    places = [_where(task, place) for place in range(len(records))]
+    labels = typed_labels([label_value(record, column, where) for where, record in zip(places, records, strict=True)], places)
+    return [_class(label, column, where) for where, label in zip(places, labels, strict=True)]
 
 
 def _class(label: Label | tuple[Label, ...], column: str, where: str) -> int | str:

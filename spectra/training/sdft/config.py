@@ -11,7 +11,7 @@ from typing import Any, Literal
 from spectra.errors import InputError, did_you_mean
 from spectra.training.sdft.extractors.extractor import Extractor
 from spectra.training.sdft.extractors.registry import extractor
-from spectra.training.sdft.generation import GenerationSpec, generation_spec, is_number
+from spectra.training.sdft.generation import GenerationSpec, generation_spec, is_count, is_number
 from spectra.training.sdft.templates import RewriteTemplate, default_template, template
 
 _OF_DISTILL = ("prompt_column", "response_column", "turns", "limit", "mix_ratio", "force", "progress")
@@ -52,11 +52,11 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         faults = [fault for check in (self.extractor, self.spec, self.rewriting) if (fault := _fault_of(check))]
-        if not _is_whole(self.n_candidates, 1):
+        if not is_count(self.n_candidates, 1):
             faults.append(f"n_candidates: expected at least 1, got {self.n_candidates!r}")
         elif self.n_candidates > 1 and not faults and not self.spec().sampled:
             faults.append(f"n_candidates: greedy answers are all the same. Sample, or ask once, not {self.n_candidates} times")
-        if not _is_whole(self.seed, 0):
+        if not is_count(self.seed, 0):
             faults.append(f"seed: expected a whole number from 0, got {self.seed!r}")
         if not is_number(self.min_rouge_l) or not 0.0 <= self.min_rouge_l <= 1.0:
             faults.append(f"min_rouge_l: expected a number from 0 to 1, got {self.min_rouge_l!r}")
@@ -109,10 +109,6 @@ def distill_config(given: DistillConfig | Mapping[str, Any] | None = None, **cha
     if "task" not in options:
         raise InputError("task: say what a rewritten response must agree in: math, call, code, choice, json, exact or text.")
     return DistillConfig(**options)
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _fault_of(check: Callable[[], Any]) -> str | None:

@@ -24,9 +24,9 @@ def _faults(spec: GenerationSpec) -> Iterator[str]:
         "sampled": ("true or false", isinstance(spec.sampled, bool)),
         "temperature": ("a number above 0 (sampled=False is greedy)", is_number(spec.temperature) and spec.temperature > 0),
         "top_p": ("a number above 0 and up to 1", is_number(spec.top_p) and 0 < spec.top_p <= 1),
-        "top_k": ("a whole number, 0 for all tokens", _is_count(spec.top_k, 0)),
-        "max_new_tokens": ("a whole number of at least 1", _is_count(spec.max_new_tokens, 1)),
-        "max_length": ("a whole number of at least 2, or none", spec.max_length is None or _is_count(spec.max_length, 2)),
+        "top_k": ("a whole number, 0 for all tokens", is_count(spec.top_k, 0)),
+        "max_new_tokens": ("a whole number of at least 1", is_count(spec.max_new_tokens, 1)),
+        "max_length": ("a whole number of at least 2, or none", spec.max_length is None or is_count(spec.max_length, 2)),
     }
     wrong = {name: what for name, (what, is_right) in expected.items() if not is_right}
     yield from (f"{name}: expected {what}, got {getattr(spec, name)!r}" for name, what in wrong.items())
@@ -42,7 +42,8 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_count(value: object, least: int) -> bool:
+def is_count(value: object, least: int) -> bool:
+    """Say whether a value is a whole number of Python's, which JSON can hold, of at least so many."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 

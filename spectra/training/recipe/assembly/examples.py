@@ -120,7 +120,7 @@ def examples_of(records: Sequence[Record], what: str, data: DataPart) -> Example
         rows=tuple(range(1, len(records) + 1)),
         pairs=texts(data.pair_column),
         targets=texts(data.target_column),
-        labels=typed_labels(labels),
+        labels=typed_labels(labels, [where for where, _ in places]),
     )
 
 
